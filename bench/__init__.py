@@ -1,0 +1,1 @@
+"""Benchmarks: `./dev bench`.  Ratios in one run; a timing never fails a test."""

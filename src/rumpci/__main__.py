@@ -1,0 +1,5 @@
+"""`python -m rumpci` is the command `rumpci`."""
+
+from rumpci.tools.main import main
+
+main()

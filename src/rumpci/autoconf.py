@@ -1,0 +1,256 @@
+"""autoconf(9): drivers match, attach and detach, and say so as NetBSD does.
+
+    class Edu(Driver):
+        '''The educational device.'''
+
+        @staticmethod
+        def match(pa):
+            return pa.vendor == 0x1234 and pa.product == 0x11e8
+
+        def attach(self, pa):
+            pci_aprint_devinfo(self, pa)
+            self.iot, self.ioh, *_ = pci_mapreg_map(pa, PCI_BAR0, PCI_MAPREG_TYPE_MEM)
+
+However attach or detach ends, the claim is released and every window dies.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import enum
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import ClassVar, Self
+
+from rumpci import pcireg as pr
+from rumpci.errors import DriverAttachError, RumpciError
+from rumpci.host import Function, Host
+from rumpci.pci import PciAttachArgs, PciChipset, pci_devinfo
+
+
+class Level(enum.IntEnum):
+    """How much the console shows; NetBSD's AB_QUIET, AB_NORMAL, AB_VERBOSE, AB_DEBUG."""
+
+    QUIET = 0
+    NORMAL = 1
+    VERBOSE = 2
+    DEBUG = 3
+
+
+class Console:
+    """Where messages go; it knows whether a line is open."""
+
+    def __init__(self, write: Callable[[str], object], level: Level = Level.NORMAL) -> None:
+        self._write = write
+        self.level = level
+        self._open = False
+
+    def put(self, text: str) -> None:
+        """Write a piece of a line, or lines."""
+        if text:
+            self._write(text)
+            self._open = not text.endswith("\n")
+
+    def line(self, text: str) -> None:
+        """Write a whole line, on a line of its own."""
+        self.end()
+        self.put(text.removesuffix("\n") + "\n")
+
+    def end(self) -> None:
+        """End the line if one is open."""
+        if self._open:
+            self.put("\n")
+
+
+class Driver:
+    """A device driver (cfdriver and softc in one): subclass it.
+
+    `name` is the driver's name, by default the class's in lower case; `xname`
+    is the device's, with its unit number.
+    """
+
+    name: ClassVar[str] = ""
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        cls.name = vars(cls).get("name") or cls.__name__.lower()
+
+    def __init__(self, unit: int, console: Console) -> None:
+        self.unit = unit
+        self.xname = f"{self.name}{unit}"
+        self.console = console
+
+    @staticmethod
+    def match(pa: PciAttachArgs) -> bool | int:
+        """Whether the driver wants this function; of several, the highest number gets it."""
+        del pa
+        return 0
+
+    def attach(self, pa: PciAttachArgs) -> None:
+        """Take the device into use.  Whatever it raises, the device is given back."""
+
+    def run(self) -> None:
+        """What the process does once everything is attached; returns when it is done."""
+
+    def detach(self) -> None:
+        """Put the device to rest.  Windows are unmapped afterwards in any case."""
+
+
+def device_xname(dev: Driver) -> str:
+    """The device's name with its unit number, such as edu0."""
+    return dev.xname
+
+
+def device_unit(dev: Driver) -> int:
+    """The device's unit number."""
+    return dev.unit
+
+
+def aprint_normal_dev(dev: Driver, text: str) -> None:
+    """Say `text` for a device.  aprint_normal(9)."""
+    _aprint(dev, Level.NORMAL, text)
+
+
+def aprint_verbose_dev(dev: Driver, text: str) -> None:
+    """Say `text` for a device if the console is verbose."""
+    _aprint(dev, Level.VERBOSE, text)
+
+
+def aprint_debug_dev(dev: Driver, text: str) -> None:
+    """Say `text` for a device if the console shows debugging."""
+    _aprint(dev, Level.DEBUG, text)
+
+
+def aprint_error_dev(dev: Driver, text: str) -> None:
+    """Say that something is wrong with a device; always shown."""
+    _aprint(dev, Level.QUIET, text)
+
+
+def _aprint(dev: Driver, level: Level, text: str) -> None:
+    if dev.console.level >= level:
+        dev.console.line(f"{dev.xname}: {text}")
+
+
+def pci_aprint_devinfo(dev: Driver, pa: PciAttachArgs, addname: str | None = None) -> None:
+    """End the attach line with the device's name (or `addname`) and revision."""
+    name = addname or pci_devinfo(pa.pa_id, pa.pa_class)
+    if dev.console.level >= Level.NORMAL:
+        dev.console.put(f": {name} (rev. {pr.PCI_REVISION(pa.pa_class):#04x})\n")
+
+
+class Autoconf:
+    """Attaches drivers to a host's functions; a context manager that detaches them.
+
+    `devices` are the attached drivers, in order.
+    """
+
+    def __init__(self, host: Host, console: Console | None = None) -> None:
+        self.pc = PciChipset(host)
+        self.console = console or Console(lambda _text: None)
+        self.devices: list[Driver] = []
+        self._units: dict[str, int] = {}
+        self._attached = contextlib.ExitStack()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+    def attach(self, drivers: Sequence[type[Driver]]) -> list[Driver]:
+        """Offer every unclaimed function to `drivers`; attach the best match of each.
+
+        Returns the new devices.  Raises DriverAttachError (EIO) for the first
+        attach that fails; what was attached before stays attached.
+        """
+        before = len(self.devices)
+        buses: dict[int, str] = {0: "pci0"}
+        self.console.line("pci0 at mainbus0 bus 0")
+        for function in self.pc.host.functions():
+            bus = buses.get(function.address.bus, f"pci{function.address.bus}")
+            if function.secondary is not None:
+                self._note_bridge(function, bus, buses)
+            elif not function.is_bridge and function.claimed_by is None:
+                self._offer(function, bus, drivers)
+        return self.devices[before:]
+
+    def _note_bridge(self, function: Function, bus: str, buses: dict[int, str]) -> None:
+        ppb = f"ppb{self._next('ppb')}"
+        name = pci_devinfo(function.id, function.class_)
+        self.console.line(f"{ppb} at {_place(function, bus)}: {name}")
+        secondary = function.secondary or 0
+        buses[secondary] = f"pci{len(buses)}"
+        self.console.line(f"{buses[secondary]} at {ppb} bus {secondary}")
+
+    def _next(self, name: str) -> int:
+        unit = self._units.get(name, 0)
+        self._units[name] = unit + 1
+        return unit
+
+    def _offer(self, function: Function, bus: str, drivers: Sequence[type[Driver]]) -> None:
+        pa = PciAttachArgs.of(self.pc, function)
+        ranked = [(int(driver.match(pa) or 0), driver) for driver in drivers]
+        best, driver = max(ranked, key=lambda pair: pair[0], default=(0, Driver))
+        if best <= 0:
+            name = pci_devinfo(function.id, function.class_, showclass=True)
+            self.console.line(f"{name} at {_place(function, bus)} not configured")
+            return
+        self._attach(driver, function, bus)
+
+    def _attach(self, driver: type[Driver], function: Function, bus: str) -> None:
+        dev = driver(self._next(driver.name), self.console)
+        with contextlib.ExitStack() as acquired:
+            pa = self._claim(dev, function, acquired)
+            self.console.end()
+            self.console.put(f"{dev.xname} at {_place(function, bus)}")
+            try:
+                dev.attach(pa)
+            except Exception as error:
+                raise _attach_error(dev, function, error) from error
+            finally:
+                self.console.end()
+            acquired.callback(self._detach, dev)
+            self._attached.push(acquired.pop_all())
+        self.devices.append(dev)
+
+    def _claim(
+        self, dev: Driver, function: Function, acquired: contextlib.ExitStack
+    ) -> PciAttachArgs:
+        """Claim the function for `dev` until `acquired` is closed."""
+        claim = self.pc.host.claim(function.address, dev.xname)
+        acquired.callback(claim.release)
+        self.pc.claims[function.address] = claim
+        acquired.callback(self.pc.claims.pop, function.address)
+        pa = PciAttachArgs.of(self.pc, function, dev.xname)
+        for tag in (pa.pa_memt, pa.pa_iot):
+            tag.claim = claim
+            acquired.callback(setattr, tag, "claim", None)
+        return pa
+
+    def _detach(self, dev: Driver) -> None:
+        self.devices.remove(dev)
+        try:
+            dev.detach()
+        finally:
+            self.console.line(f"{dev.xname}: detached")
+
+    def close(self) -> None:
+        """Detach every device, the last first; each is released even if its detach raises."""
+        self._attached.close()
+
+
+def _place(function: Function, bus: str) -> str:
+    return f"{bus} dev {function.address.device} function {function.address.function}"
+
+
+def _attach_error(dev: Driver, function: Function, error: Exception) -> DriverAttachError:
+    what = str(error) if isinstance(error, RumpciError) else f"{type(error).__name__}: {error}"
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    if not isinstance(error, RumpciError):
+        what += f" ({Path(frame.filename).name}:{frame.lineno})"
+    return DriverAttachError(
+        f"attaching {dev.xname} to {function.address}",
+        what,
+        "everything it had acquired was released; mend the driver and run it again",
+    )

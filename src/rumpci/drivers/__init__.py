@@ -1,0 +1,1 @@
+"""Drivers: they import the manual-page modules and nothing below them."""

@@ -1,0 +1,44 @@
+"""QEMU's educational device: BAR0.  Source: QEMU, docs/specs/edu.rst, "MMIO area spec"."""
+
+from __future__ import annotations
+
+from rumpci.regs import RO, RW, WO, Field, Register
+
+EDU_VENDOR, EDU_PRODUCT = 0x1234, 0x11E8
+EDU_SIZE = 0x100
+EDU_ID_VALUE = 0x0100_00ED
+
+
+class EDU_ID(Register, offset=0x00, access=RO, section="edu.rst, 0x00"):
+    """Identification."""
+
+    MAJOR = Field(31, 24)
+    MINOR = Field(23, 16)
+    MAGIC = Field(7, 0)
+
+
+class EDU_LIVENESS(Register, offset=0x04, access=RW, section="edu.rst, 0x04"):
+    """Reads as the inverse of what was written."""
+
+
+class EDU_FACTORIAL(Register, offset=0x08, access=RW, section="edu.rst, 0x08"):
+    """Write n, wait until EDU_STATUS.COMPUTING is clear, read n! modulo 2**32."""
+
+
+class EDU_STATUS(Register, offset=0x20, access=RW, section="edu.rst, 0x20"):
+    """Status."""
+
+    COMPUTING = Field(0, access=RO)
+    IRQFACT = Field(7)
+
+
+class EDU_INTR_STATUS(Register, offset=0x24, access=RO, section="edu.rst, 0x24"):
+    """What raised the interrupt."""
+
+
+class EDU_INTR_RAISE(Register, offset=0x60, access=WO, section="edu.rst, 0x60"):
+    """Raise an interrupt; the value is put into EDU_INTR_STATUS."""
+
+
+class EDU_INTR_ACK(Register, offset=0x64, access=WO, section="edu.rst, 0x64"):
+    """Clear bits of EDU_INTR_STATUS."""

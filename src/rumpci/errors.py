@@ -1,0 +1,205 @@
+"""Every error that rumpci raises, and the errno that NetBSD would have given.
+
+    RumpciError
+     |- AccessError             one access to a register
+     |   |- OutOfWindow         EFAULT   outside the mapped window
+     |   |- BadAccess           EINVAL   misaligned, wrong width, wrong tag, bad buffer
+     |   |- ReadOnlyWindow      EACCES   a write to a window mapped read-only
+     |   |- ProtectedRange      EPERM    the MSI-X table and its page
+     |   |- DeadWindow          ENXIO    unmapped, detached, reset or unplugged
+     |   `- AccessFault         EFAULT   bus_space_peek/poke: nothing answered
+     |- ValueTooWide            ERANGE   a value that its register or field cannot hold
+     |- ResourceError           asking for a device, a BAR or a capability
+     |   |- NoSuchDevice        ENXIO
+     |   |- DeviceBusy          EBUSY    claimed, a bridge, or in use
+     |   |- NotClaimed          EPERM    written to without a claim
+     |   |- NoSuchBar           ENXIO    absent or unimplemented
+     |   |- WrongBarType        EINVAL   memory asked of an I/O BAR, or the reverse
+     |   |- BadRange            EINVAL   a window or subregion that does not fit
+     |   |- NoSuchCapability    ENOENT
+     |   `- NotSupported        EOPNOTSUPP
+     |- HostError               a host that cannot be had, or went away
+     |   |- BadURL              EINVAL
+     |   |- HostUnavailable     ENOENT   a program or node that is missing
+     |   |- HostRefused         EINVAL   the host was there and said no, in its own words
+     |   `- MachineDied         EIO      with the machine's last words
+     |- DriverError             a driver that cannot be loaded or attached
+     |   |- DriverLoadError     ENOEXEC
+     |   `- DriverAttachError   EIO
+     `- WaitTimeout             ETIMEDOUT  a wait that reached its limit
+
+A message says what was tried and on which device, why it failed, and what to
+do about it.
+"""
+
+from __future__ import annotations
+
+import errno as _errno
+
+
+class RumpciError(Exception):
+    """The root of the tree.
+
+    `errno` is the number NetBSD's interface would return; `tried`, `why` and
+    `remedy` are the three parts of the message.
+    """
+
+    errno: int = _errno.EIO
+
+    def __init__(self, tried: str, why: str, remedy: str, *, errno: int | None = None) -> None:
+        super().__init__(tried, why, remedy)
+        self.tried, self.why, self.remedy = tried, why, remedy
+        if errno is not None:
+            self.errno = errno
+
+    def __str__(self) -> str:
+        name = _errno.errorcode.get(self.errno, str(self.errno))
+        return f"{self.tried}: {self.why} [{name}]; {self.remedy}"
+
+
+class AccessError(RumpciError):
+    """One access to a register could not be made; nothing was accessed."""
+
+
+class OutOfWindow(AccessError):
+    """The access lies outside the window (or handle) it was made through."""
+
+    errno = _errno.EFAULT
+
+
+class BadAccess(AccessError):
+    """The access is malformed: alignment, width, tag, count or buffer."""
+
+    errno = _errno.EINVAL
+
+
+class ReadOnlyWindow(AccessError):
+    """A write through a window that was mapped read-only."""
+
+    errno = _errno.EACCES
+
+
+class ProtectedRange(AccessError):
+    """An access to registers that belong to the guard (the MSI-X table)."""
+
+    errno = _errno.EPERM
+
+
+class DeadWindow(AccessError):
+    """The window was unmapped, or its device detached, reset or unplugged."""
+
+    errno = _errno.ENXIO
+
+
+class AccessFault(AccessError):
+    """bus_space_peek(9) or poke: no device answered at that address."""
+
+    errno = _errno.EFAULT
+
+
+class ValueTooWide(RumpciError):
+    """A value that does not fit the register or field it is meant for."""
+
+    errno = _errno.ERANGE
+
+
+class ResourceError(RumpciError):
+    """A device, BAR or capability that cannot be had."""
+
+
+class NoSuchDevice(ResourceError):
+    """No function answers at that address."""
+
+    errno = _errno.ENXIO
+
+
+class DeviceBusy(ResourceError):
+    """The function is claimed by somebody, or is one nobody may claim."""
+
+    errno = _errno.EBUSY
+
+
+class NotClaimed(ResourceError):
+    """The operation needs a claim on the function, and there is none."""
+
+    errno = _errno.EPERM
+
+
+class NoSuchBar(ResourceError):
+    """The function does not implement that base address register."""
+
+    errno = _errno.ENXIO
+
+
+class WrongBarType(ResourceError):
+    """The base address register is of the other type (memory, I/O)."""
+
+    errno = _errno.EINVAL
+
+
+class BadRange(ResourceError):
+    """A window, subregion or register number outside what there is."""
+
+    errno = _errno.EINVAL
+
+
+class NoSuchCapability(ResourceError):
+    """The function does not have that capability."""
+
+    errno = _errno.ENOENT
+
+
+class NotSupported(ResourceError):
+    """This host cannot do that, by its nature."""
+
+    errno = _errno.EOPNOTSUPP
+
+
+class HostError(RumpciError):
+    """A host that cannot be opened, or that went away."""
+
+
+class BadURL(HostError):
+    """The host's URL does not follow the grammar of docs/hosts.md."""
+
+    errno = _errno.EINVAL
+
+
+class HostUnavailable(HostError):
+    """A program or device node that the host needs is missing."""
+
+    errno = _errno.ENOENT
+
+
+class HostRefused(HostError):
+    """The host started and refused; the message has its own words."""
+
+    errno = _errno.EINVAL
+
+
+class MachineDied(HostError):
+    """The machine ended or stopped answering; the message has its last words."""
+
+    errno = _errno.EIO
+
+
+class DriverError(RumpciError):
+    """A driver that cannot be loaded or attached."""
+
+
+class DriverLoadError(DriverError):
+    """The driver's file or module does not import, or declares no driver."""
+
+    errno = _errno.ENOEXEC
+
+
+class DriverAttachError(DriverError):
+    """The driver's attach raised; the cause is chained."""
+
+    errno = _errno.EIO
+
+
+class WaitTimeout(RumpciError):
+    """A wait reached its limit; the message has register, mask, wanted and last value."""
+
+    errno = _errno.ETIMEDOUT

@@ -1,0 +1,160 @@
+"""A claimed function (rule 1): its configuration space and windows, until release."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable
+
+from rumpci import pcireg as pr
+from rumpci.errors import BadRange, DeadWindow, MachineDied, NoSuchBar, ProtectedRange
+from rumpci.guard.config import ConfigSpace
+from rumpci.guard.window import GuardWindow, Range
+from rumpci.host import Bar, Function, Space
+from rumpci.machines.machine import Machine
+
+_PAGE = 4096
+
+
+class GuardClaim:
+    """The seam's Claim, for `who`; `Guard.claim` makes it and `release` ends it."""
+
+    def __init__(
+        self,
+        machine: Machine,
+        function: Function,
+        who: str,
+        on_release: Callable[[GuardClaim], None],
+    ) -> None:
+        self.function, self.who = function, who
+        self._on_release = on_release
+        self._machine = machine
+        self._lock = threading.RLock()
+        self._windows: set[GuardWindow] = set()
+        self._released = False
+        at = function.address
+        self._config = ConfigSpace(
+            function,
+            lambda reg: machine.conf_read(at, reg),
+            lambda reg, value: machine.conf_write(at, reg, value),
+            who,
+        )
+        self._closed = self._msix_pages()
+
+    def conf_read(self, reg: int) -> int:
+        """See host.Claim."""
+        with self._lock:
+            self._check_held("pci_conf_read")
+            return self._config.read(reg)
+
+    def conf_write(self, reg: int, value: int) -> None:
+        """See host.Claim."""
+        with self._lock:
+            self._check_held("pci_conf_write")
+            self._config.write(reg, value)
+
+    def window(self, bar: int, offset: int, size: int, *, writable: bool = True) -> GuardWindow:
+        """See host.Claim."""
+        with self._lock:
+            self._check_held("mapping")
+            found = self._find_bar(bar)
+            closed = self._check_range(found, offset, size)
+            window = GuardWindow(
+                self._machine.bar(self.function.address, bar),
+                found,
+                (offset, size),
+                label=f"{self.function.address} BAR{bar}",
+                writable=writable,
+                closed=closed,
+                present=self._present,
+                on_unmap=self._forget,
+            )
+            self._map(window, closed)
+            self._windows.add(window)
+            return window
+
+    def release(self) -> None:
+        """See host.Claim."""
+        with self._lock:
+            if self._released:
+                return
+            self._released = True
+            for window in list(self._windows):
+                window.kill("the device was detached")
+                self._forget(window)
+            with contextlib.suppress(MachineDied):  # what is gone is quiet
+                self._config.restore()
+        self._on_release(self)
+
+    # ---- helpers -------------------------------------------------------------
+
+    def _check_held(self, tried: str) -> None:
+        if self._released:
+            raise DeadWindow(
+                f"{tried} of {self.function.address}", "the device was detached", "claim it again"
+            )
+
+    def _find_bar(self, index: int) -> Bar:
+        bar = self.function.bar(index)
+        if bar is None:
+            have = ", ".join(f"BAR{bar.index}" for bar in self.function.bars) or "none"
+            raise NoSuchBar(
+                f"mapping BAR{index} of {self.function.address}",
+                "it is not implemented",
+                f"the function has: {have}",
+            )
+        return bar
+
+    def _check_range(self, bar: Bar, offset: int, size: int) -> list[Range]:
+        """The closed ranges of the BAR, if the window is a good one."""
+        tried = f"mapping [{offset:#x}, {offset + size:#x}) of {self.function.address}"
+        if offset < 0 or size <= 0 or offset + size > bar.size:
+            raise BadRange(
+                f"{tried} BAR{bar.index}", f"the BAR has {bar.size:#x} bytes", "map inside it"
+            )
+        closed = self._closed.get(bar.index, [])
+        if any(low <= offset and offset + size <= high for low, high in closed):
+            raise ProtectedRange(
+                f"{tried} BAR{bar.index}",
+                "it holds only the MSI-X table, which is the guard's",
+                "use pci_msix_alloc to get vectors",
+            )
+        return closed
+
+    def _map(self, window: GuardWindow, closed: list[Range]) -> None:
+        """Give the window plain memory, up to the first closed page, where the machine can."""
+        end = min([window.offset + window.size, *(low for low, _ in closed if low > window.offset)])
+        if not any(low <= window.offset < high for low, high in closed):
+            window.mapping = self._machine.map_bar(
+                self.function.address,
+                window.bar,
+                window.offset,
+                end - window.offset,
+                at=0,
+                writable=window.writable,
+            )
+
+    def _forget(self, window: GuardWindow) -> None:
+        with self._lock:
+            self._windows.discard(window)
+            if window.mapping is not None:
+                window.mapping.revoke()
+
+    def _present(self, space: Space) -> bool:
+        read, at = self._machine.conf_read, self.function.address
+        if read(at, pr.PCI_ID_REG) == 0xFFFF_FFFF:
+            return False
+        memory = space is Space.MEM
+        needed = pr.PCI_COMMAND_MEM_ENABLE if memory else pr.PCI_COMMAND_IO_ENABLE
+        return bool(read(at, pr.PCI_COMMAND_STATUS_REG) & needed)
+
+    def _msix_pages(self) -> dict[int, list[Range]]:
+        """The pages that hold the MSI-X table, by BAR (PCI 3.0, 6.8.2)."""
+        offset = self._config.caps.get(pr.PCI_CAP_MSIX)
+        if offset is None:
+            return {}
+        entries = (self._config.read(offset) >> 16 & 0x7FF) + 1
+        where = self._config.read(offset + pr.PCI_MSIX_TBLOFFSET)
+        start = where & ~pr.PCI_MSIX_TBLBIR_MASK
+        low, high = start & -_PAGE, (start + 16 * entries + _PAGE - 1) & -_PAGE
+        return {where & pr.PCI_MSIX_TBLBIR_MASK: [(low, high)]}

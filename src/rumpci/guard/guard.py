@@ -1,0 +1,88 @@
+"""Guard(machine): a host that protects, over a machine that does not."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import threading
+from collections.abc import Sequence
+
+from rumpci.errors import DeadWindow, DeviceBusy, NoSuchDevice
+from rumpci.guard.claim import GuardClaim
+from rumpci.guard.config import check_address, check_register
+from rumpci.host import Address, Function
+from rumpci.machines.machine import Machine
+
+
+class Guard:
+    """The seam's Host over `machine`, which the guard closes when it is closed."""
+
+    def __init__(self, machine: Machine) -> None:
+        self.url, self.features = machine.url, machine.features
+        self._machine = machine
+        self._lock = threading.Lock()
+        self._claims: dict[Address, GuardClaim] = {}
+
+    def functions(self) -> Sequence[Function]:
+        """See host.Host."""
+        with self._lock:
+            holders = {address: claim.who for address, claim in self._claims.items()}
+        return [
+            dataclasses.replace(function, claimed_by=holders.get(function.address))
+            for function in self._machine.functions()
+        ]
+
+    def conf_read(self, address: Address, reg: int) -> int:
+        """See host.Host."""
+        check_address(address, f"pci_conf_read of {address}")
+        check_register(reg, f"pci_conf_read of {address}")
+        with self._lock:
+            claim = self._claims.get(address)
+        if claim:
+            with contextlib.suppress(DeadWindow):  # released since: it is nobody's again
+                return claim.conf_read(reg)
+        return self._machine.conf_read(address, reg)
+
+    def claim(self, address: Address, who: str) -> GuardClaim:
+        """See host.Host."""
+        with self._lock:
+            function = self._claimable(address, who)
+            claim = GuardClaim(self._machine, function, who, self._forget)
+            self._claims[address] = claim
+            return claim
+
+    def close(self) -> None:
+        """See host.Host."""
+        with self._lock:
+            claims = list(self._claims.values())
+        try:
+            for claim in claims:
+                claim.release()
+        finally:
+            self._machine.close()
+
+    def _claimable(self, address: Address, who: str) -> Function:
+        tried = f"claiming {address} for {who}"
+        listed = {function.address: function for function in self._machine.functions()}
+        function = listed.get(address)
+        if function is None or self._machine.conf_read(address, 0) == 0xFFFF_FFFF:
+            raise NoSuchDevice(tried, "no function answers there", "see `rumpci list`")
+        if function.is_bridge:
+            raise DeviceBusy(
+                tried, "it is a bridge, which belongs to the guard", "claim a device behind it"
+            )
+        if address in self._claims:
+            holder = self._claims[address].who
+            raise DeviceBusy(tried, f"{holder} has it", f"detach {holder} first")
+        return function
+
+    def _forget(self, claim: GuardClaim) -> None:
+        """Take a released claim off the books, so that the function can be claimed again."""
+        with self._lock:
+            if self._claims.get(claim.function.address) is claim:
+                del self._claims[claim.function.address]
+
+    @property
+    def machine(self) -> Machine:
+        """The machine underneath, for the machine's own tests."""
+        return self._machine

@@ -1,0 +1,33 @@
+"""Hosts by URL: `open_host("qemu:edu")`.
+
+The schemes are a table; a host's module is imported when it is opened.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import cast
+
+from rumpci.errors import BadURL
+from rumpci.host import Host
+from rumpci.hosts import url
+
+SCHEMES = {
+    "qemu": "rumpci.hosts.qemu",
+    "model": "rumpci.hosts.model",
+}
+"""The module of each scheme; it has `open_url(HostURL) -> Host`."""
+
+
+def open_host(text: str) -> Host:
+    """Open the host that `text` names; close it when done (`contextlib.closing`).
+
+    Raises BadURL (EINVAL), HostUnavailable (ENOENT), HostRefused (EINVAL),
+    MachineDied (EIO).  Source: docs/hosts.md.
+    """
+    parsed = url.parse(text)
+    if parsed.scheme not in SCHEMES:
+        have = ", ".join(SCHEMES)
+        raise BadURL(f"host {text!r}", f"unknown scheme {parsed.scheme!r}", f"schemes: {have}")
+    module = importlib.import_module(SCHEMES[parsed.scheme])
+    return cast(Host, module.open_url(parsed))

@@ -1,0 +1,38 @@
+"""`model:` hosts: a guard over devices written in Python."""
+
+from __future__ import annotations
+
+from rumpci.errors import BadURL, HostRefused
+from rumpci.guard import Guard
+from rumpci.hosts.url import DeviceSpec, HostURL
+from rumpci.load import load_classes
+from rumpci.machines.model.device import Model
+from rumpci.machines.model.machine import ModelMachine
+
+BUILT_IN = {"edu": "rumpci.machines.model.edu", "ram": "rumpci.machines.model.ram"}
+
+
+def open_url(url: HostURL) -> Guard:
+    """Plug in the URL's models.  Raises BadURL, DriverLoadError, HostRefused."""
+    url.check_params(())
+    return Guard(ModelMachine([_model(url, spec) for spec in url.devices()], url.text))
+
+
+def _model(url: HostURL, spec: DeviceSpec) -> Model:
+    try:
+        return _class(url, spec)(**spec.props)
+    except (TypeError, ValueError) as error:
+        raise HostRefused(
+            f"host {url.text!r}", f"model {spec.name!r}: {error}", "see the model's properties"
+        ) from error
+
+
+def _class(url: HostURL, spec: DeviceSpec) -> type[Model]:
+    if spec.name in BUILT_IN:
+        return load_classes(BUILT_IN[spec.name], Model)[-1]
+    if not spec.name.endswith(".py"):
+        have = ", ".join(BUILT_IN)
+        raise BadURL(
+            f"host {url.text!r}", f"no model {spec.name!r}", f"models: {have}, or a file's path.py"
+        )
+    return load_classes(spec.name, Model)[-1]

@@ -1,0 +1,1 @@
+"""Machines: raw hardware access with no protection; `guard` makes hosts of them."""

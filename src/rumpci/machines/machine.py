@@ -1,0 +1,63 @@
+"""What a machine is: raw hardware access with no protection at all.
+
+The guard turns a machine into a host.  Nothing but the guard (and a machine's
+own tests) may hold one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from rumpci._native import Mapping
+from rumpci.host import Address, Feature, Function
+
+
+class BarAccess(Protocol):
+    """Raw access to one BAR; offsets are from its base and are not checked."""
+
+    def read(self, offset: int, width: int) -> int:
+        """Make one read of `width` bytes; what nobody answers reads as ones."""
+
+    def write(self, offset: int, width: int, value: int) -> None:
+        """Make one write of `width` bytes; it may be posted."""
+
+    def read_many(self, offset: int, width: int, count: int, step: int) -> bytes:
+        """Make `count` reads, `step` bytes apart, in order; little-endian elements."""
+
+    def write_many(self, offset: int, width: int, step: int, data: bytes) -> None:
+        """Make one write per `width` bytes of `data`, `step` bytes apart, in order."""
+
+    def barrier(self) -> None:
+        """Return when every posted write has reached the device."""
+
+
+class Machine(Protocol):
+    """Configuration space and BARs of every function, by address."""
+
+    url: str
+    features: Feature
+
+    def conf_read(self, address: Address, reg: int) -> int:
+        """Read 32 bits of configuration space; an absent function reads ones."""
+
+    def conf_write(self, address: Address, reg: int, value: int) -> None:
+        """Write 32 bits of configuration space, unchecked."""
+
+    def functions(self) -> Sequence[Function]:
+        """Every function that was found, in bus order, with its BARs as they are assigned."""
+
+    def bar(self, address: Address, index: int) -> BarAccess:
+        """Access to base address register `index` (0-5) of a function that has it."""
+
+    def map_bar(
+        self, address: Address, index: int, offset: int, size: int, *, at: int, writable: bool
+    ) -> Mapping | None:
+        """`size` bytes at `offset` of a BAR as memory, or None where accesses are trapped.
+
+        `at` is the position that the mapping's first byte has in its window; unless it is
+        `writable`, its descriptor is for reading only.
+        """
+
+    def close(self) -> None:
+        """Let the machine go.  Closing twice does nothing."""

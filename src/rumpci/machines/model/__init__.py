@@ -1,0 +1,1 @@
+"""Devices written in Python: for unit tests, for hardware to come, for teaching."""

@@ -1,0 +1,103 @@
+"""What a device model is: a declaration, and a handler for each access to a BAR.
+
+    class Blinker(Model):
+        '''A lamp: BAR0 offset 0, bit 0.'''
+
+        config = ConfigSpec(0x1234, 0x0001, 0x088000, bars={0: BarSpec(4096)})
+        lamp = 0
+
+        def read(self, bar, offset, width):
+            return self.lamp if offset == 0 else 0
+
+        def write(self, bar, offset, width, value):
+            if offset == 0:
+                self.lamp = value & 1
+
+Open it with `model:blinker.py`.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+from typing import ClassVar
+
+from rumpci._native import Mapping
+from rumpci.host import Space
+from rumpci.machines.model.config import ConfigSpec, ModelConfig
+
+
+class Model:
+    """One device.  Subclass it, declare `config`, and handle `read` and `write`.
+
+    Properties of the URL (`model:NAME,key=value`) arrive as keyword arguments,
+    as text.
+    """
+
+    config: ClassVar[ConfigSpec]
+
+    def read(self, bar: int, offset: int, width: int) -> int:
+        """One read by the driver; return the `width` bytes as a number."""
+        del bar, offset, width
+        return 0
+
+    def write(self, bar: int, offset: int, width: int, value: int) -> None:
+        """One write by the driver."""
+
+
+class Slot:
+    """A model plugged in: its configuration space and the memory of its RAM BARs."""
+
+    def __init__(self, model: Model) -> None:
+        self.model = model
+        self.config = ModelConfig(model.config)
+        self._ram: dict[int, tuple[int, mmap.mmap]] = {}
+        self._read_only: dict[int, int] = {}
+        for index, bar in model.config.bars.items():
+            if bar.ram:
+                fd = os.memfd_create(f"rumpci-bar{index}")
+                os.ftruncate(fd, max(bar.size, mmap.PAGESIZE))
+                self._ram[index] = fd, mmap.mmap(fd, max(bar.size, mmap.PAGESIZE))
+                self._read_only[index] = os.open(f"/proc/self/fd/{fd}", os.O_RDONLY)
+
+    def decodes(self, bar: int) -> bool:
+        """Whether the command register lets this BAR answer."""
+        io = self.model.config.bars[bar].space is Space.IO
+        return bool(self.config.command & (1 if io else 2))
+
+    def read(self, bar: int, offset: int, width: int) -> int:
+        """One read; ones where nothing answers."""
+        if not self.decodes(bar):
+            return (1 << 8 * width) - 1
+        if bar in self._ram:
+            return int.from_bytes(self._ram[bar][1][offset : offset + width], "little")
+        return self.model.read(bar, offset, width) & (1 << 8 * width) - 1
+
+    def write(self, bar: int, offset: int, width: int, value: int) -> None:
+        """One write; nothing where nothing answers."""
+        if not self.decodes(bar):
+            return
+        if bar in self._ram:
+            self._ram[bar][1][offset : offset + width] = value.to_bytes(width, "little")
+        else:
+            self.model.write(bar, offset, width, value)
+
+    def mapping(
+        self, bar: int, offset: int, size: int, *, at: int, writable: bool
+    ) -> Mapping | None:
+        """Part of a RAM BAR as memory; None for one with handlers."""
+        if bar not in self._ram:
+            return None
+        fd, ram = self._ram[bar]
+        fd = fd if writable else self._read_only[bar]
+        return Mapping(memoryview(ram)[offset : offset + size], at, fd=fd, fd_offset=offset)
+
+    def close(self) -> None:
+        """Give the memory back; every mapping of it must be revoked."""
+        for fd, ram in self._ram.values():
+            ram.close()
+            os.close(fd)
+        for fd in self._read_only.values():
+            os.close(fd)
+        self._ram.clear()
+        self._read_only.clear()

@@ -1,0 +1,116 @@
+"""A machine whose devices are Python objects, on one bus behind a host bridge."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from rumpci._native import Mapping
+from rumpci.errors import HostRefused
+from rumpci.host import Address, Feature, Function
+from rumpci.machines.model.config import ConfigSpec
+from rumpci.machines.model.device import Model, Slot
+from rumpci.machines.pciconf import Regions, configure
+
+Trace = Callable[[str, Address, int, int, int, int], None]
+"""Called with "read" or "write", address, BAR, offset, width and value of every access."""
+
+_REGIONS = Regions(io=(0x1000, 0x10000), mem=(0xC000_0000, 0xFEC0_0000), pmem=(8 << 30, 256 << 30))
+
+
+_MODELS_MAX = 31  # devices on a bus without the host bridge
+
+
+class HostBridge(Model):
+    """What stands at 00:00.0, so that devices start at 00:01.0 as on a PC."""
+
+    config = ConfigSpec(vendor=0x1234, product=0xFFFD, class_=0x060000)
+
+
+class ModelBar:
+    """Raw access to one BAR of a model: the machine's BarAccess."""
+
+    def __init__(self, slot: Slot, address: Address, index: int, trace: Trace | None) -> None:
+        self._slot, self._address, self._index, self._trace = slot, address, index, trace
+
+    def read(self, offset: int, width: int) -> int:
+        """See BarAccess."""
+        value = self._slot.read(self._index, offset, width)
+        if self._trace:
+            self._trace("read", self._address, self._index, offset, width, value)
+        return value
+
+    def write(self, offset: int, width: int, value: int) -> None:
+        """See BarAccess."""
+        if self._trace:
+            self._trace("write", self._address, self._index, offset, width, value)
+        self._slot.write(self._index, offset, width, value)
+
+    def read_many(self, offset: int, width: int, count: int, step: int) -> bytes:
+        """See BarAccess."""
+        values = (self.read(offset + i * step, width) for i in range(count))
+        return b"".join(value.to_bytes(width, "little") for value in values)
+
+    def write_many(self, offset: int, width: int, step: int, data: bytes) -> None:
+        """See BarAccess."""
+        for i in range(len(data) // width):
+            element = data[i * width : (i + 1) * width]
+            self.write(offset + i * step, width, int.from_bytes(element, "little"))
+
+    def barrier(self) -> None:
+        """See BarAccess: nothing is posted here."""
+
+
+class ModelMachine:
+    """The machine of `model:` hosts; `trace` sees every access to a BAR that is not RAM-mapped."""
+
+    features = Feature.MEMSPACE | Feature.IOSPACE | Feature.EXTCONF | Feature.TRAPPED
+
+    def __init__(
+        self, models: Sequence[Model], url: str = "model:", trace: Trace | None = None
+    ) -> None:
+        if len(models) > _MODELS_MAX:
+            raise HostRefused(
+                f"plugging in {len(models)} models",
+                f"the bus has room for {_MODELS_MAX} and the host bridge",
+                "use fewer",
+            )
+        self.url = url
+        self._trace = trace
+        devices = [Slot(HostBridge()), *(Slot(model) for model in models)]
+        self._slots = {Address(0, 0, i, 0): slot for i, slot in enumerate(devices)}
+        if any(bar.ram for model in models for bar in model.config.bars.values()):
+            self.features |= Feature.MAPPED
+        self._functions = configure(self, _REGIONS)
+
+    def conf_read(self, address: Address, reg: int) -> int:
+        """See Machine."""
+        slot = self._slots.get(address)
+        return slot.config.read(reg) if slot else 0xFFFF_FFFF
+
+    def conf_write(self, address: Address, reg: int, value: int) -> None:
+        """See Machine."""
+        if slot := self._slots.get(address):
+            slot.config.write(reg, value)
+
+    def functions(self) -> Sequence[Function]:
+        """See Machine."""
+        return self._functions
+
+    def bar(self, address: Address, index: int) -> ModelBar:
+        """See Machine."""
+        return ModelBar(self._slots[address], address, index, self._trace)
+
+    def map_bar(
+        self, address: Address, index: int, offset: int, size: int, *, at: int, writable: bool
+    ) -> Mapping | None:
+        """See Machine."""
+        return self._slots[address].mapping(index, offset, size, at=at, writable=writable)
+
+    def model(self, address: Address) -> Model:
+        """The device model at `address`, for tests that look at it from behind."""
+        return self._slots[address].model
+
+    def close(self) -> None:
+        """See Machine."""
+        for slot in self._slots.values():
+            slot.close()

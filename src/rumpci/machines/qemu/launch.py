@@ -1,0 +1,218 @@
+"""Start QEMU and end it: one process, two sockets, no file left behind.
+
+    socketpair -> qtest      registers (`Wire`)
+    socketpair -> QMP        everything else (`qmp`)
+    memfd      -> RAM        shared: offset = bus address without an IOMMU
+    memfd      -> firmware, what QEMU prints
+
+QEMU dies with the thread that started it (PR_SET_PDEATHSIG).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rumpci.errors import BadURL, HostRefused, HostUnavailable, MachineDied
+from rumpci.hosts.url import DeviceSpec
+from rumpci.machines.qemu import firmware
+from rumpci.machines.qemu._wire import Wire, die_with_parent
+from rumpci.machines.qemu.devices import device_arguments, parse_size
+
+BINARY = "qemu-system-x86_64"
+_MACHINE = "q35,accel=tcg,pit=off,hpet=off,sata=off,smbus=off,vmport=off,memory-backend=ram"
+_TRACED = "memory_region_ops_*"
+_MEMORY_MAX = 28 << 30  # above 4 GiB, RAM ends before the 64-bit BARs begin
+
+
+@dataclass(frozen=True)
+class Options:
+    """The keys of a `qemu:` URL.
+
+    `memory` is the RAM's size, `trace` a file for QEMU's own log of every
+    register access, `binary` another QEMU.
+    """
+
+    memory: str = "64M"
+    trace: str = ""
+    binary: str = BINARY
+
+
+class QemuProcess:
+    """A running QEMU: `wire` over the socket `qtest`, the socket `qmp`, and RAM.
+
+    `ram` is the descriptor of its `memory` bytes.
+
+    Raises HostUnavailable (ENOENT) if there is no QEMU, HostRefused (EINVAL)
+    with QEMU's words if it does not take the devices.
+    """
+
+    def __init__(self, devices: Sequence[DeviceSpec], options: Options) -> None:
+        program = _find(options.binary)
+        self.memory = _memory_size(options.memory)
+        self._farewell: str | None = None
+        with contextlib.ExitStack() as resources:
+            self._output = _memory_file(resources, "qemu-output", 0)
+            self.ram = _memory_file(resources, "ram", self.memory)
+            self.qmp = self._start(resources, program, devices, options)
+            self._greet(devices)
+            self._resources = resources.pop_all()
+
+    def close(self) -> None:
+        """End QEMU in order and free everything.  Closing twice does nothing."""
+        self._resources.close()
+
+    @property
+    def pid(self) -> int:
+        """QEMU's process id."""
+        return self._process.pid
+
+    def last_words(self) -> str:
+        """The end of what QEMU printed, on one line, without the registers it dumps."""
+        if self._farewell is not None:
+            return self._farewell
+        size = os.fstat(self._output).st_size
+        text = os.pread(self._output, 16384, max(0, size - 16384)).decode("utf-8", "replace")
+        lines = [line.strip() for line in text.splitlines() if line.strip()]
+        own = [line for line in lines if line.startswith("qemu")]
+        return "; ".join((own or lines)[-3:]) or "(it printed nothing)"
+
+    def _start(
+        self,
+        resources: contextlib.ExitStack,
+        program: str,
+        devices: Sequence[DeviceSpec],
+        options: Options,
+    ) -> socket.socket:
+        """Make the wire and start the process; returns our end of the QMP socket."""
+        with contextlib.ExitStack() as theirs:
+            self.qtest, qtest_fd = _pair(resources, theirs)
+            qmp, qmp_fd = _pair(resources, theirs)
+            self.wire = Wire(self.qtest.fileno(), self._explain)
+            resources.callback(self._say_farewell)
+            bios = _memory_file(theirs, "firmware", firmware.SIZE)
+            os.pwrite(bios, firmware.image(), 0)
+            arguments = device_arguments(devices)
+            theirs.callback(arguments.close)
+            self._process = _spawn(
+                [program, *_base(self.ram, self.memory, bios), *_sockets(qtest_fd, qmp_fd),
+                 *_trace(options), *arguments.argv],
+                self._output, (self.ram, bios, qtest_fd, qmp_fd, *arguments.fds),
+            )  # fmt: skip
+        resources.callback(self._end)
+        return qmp
+
+    def _greet(self, devices: Sequence[DeviceSpec]) -> None:
+        """Wait until QEMU answers, which it does once every device is made."""
+        try:
+            self.wire.ask(b"endianness\n")
+        except MachineDied as death:
+            names = "+".join(spec.name for spec in devices)
+            raise HostRefused(
+                f"starting QEMU with {names}",
+                self.last_words(),
+                "see `qemu-system-x86_64 -device help` and `-device NAME,help`",
+            ) from death
+
+    def _end(self) -> None:
+        self._process.terminate()
+        try:
+            self._process.wait(timeout=5)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+    def _say_farewell(self) -> None:
+        """Between QEMU's end and the end of our descriptors: nobody may use their numbers again."""
+        self.wire.close()
+        self._farewell = self.last_words()
+
+    def _explain(self, command: str, why: str) -> MachineDied:
+        """The error for a command that QEMU did not answer, with its last words."""
+        if self._farewell is not None:
+            return MachineDied(command, "the host was closed", "open it again")
+        try:
+            status = self._process.wait(timeout=1)
+            if status < 0:
+                why = f"QEMU was ended by {signal.Signals(-status).name}"
+            else:
+                why = f"QEMU exited with status {status}"
+        except subprocess.TimeoutExpired:
+            why = f"QEMU runs, but {why}"
+        return MachineDied(
+            command, f"{why}: {self.last_words()}", "open the host again: this machine is gone"
+        )
+
+
+def _find(binary: str) -> str:
+    program = shutil.which(binary)
+    if program is None:
+        raise HostUnavailable(
+            f"starting {binary}",
+            "it is not installed",
+            "run `apt-get install --no-install-recommends qemu-system-x86`",
+        )
+    return program
+
+
+def _memory_size(text: str) -> int:
+    size = parse_size(text, "memory")
+    if size > _MEMORY_MAX:
+        raise BadURL(f"memory={text}", "too much", f"use at most {_MEMORY_MAX >> 30}G")
+    return size
+
+
+def _spawn(argv: list[str], output: int, fds: tuple[int, ...]) -> subprocess.Popen[bytes]:
+    """Start QEMU.  Raises HostUnavailable (ENOENT) if it cannot be run."""
+    try:
+        return subprocess.Popen(  # noqa: S603
+            argv, stdin=subprocess.DEVNULL, stdout=output, stderr=output, pass_fds=fds,
+            process_group=0,  # an interrupt from the terminal is for us, not for QEMU
+            preexec_fn=die_with_parent,  # noqa: PLW1509
+        )  # fmt: skip
+    except OSError as error:
+        raise HostUnavailable(f"starting {argv[0]}", str(error), "check `binary`") from error
+
+
+def _memory_file(owner: contextlib.ExitStack, name: str, size: int) -> int:
+    fd = os.memfd_create(name)
+    owner.callback(os.close, fd)
+    os.ftruncate(fd, size)
+    return fd
+
+
+def _pair(ours: contextlib.ExitStack, theirs: contextlib.ExitStack) -> tuple[socket.socket, int]:
+    """A socket for us, and the descriptor of its other end for QEMU."""
+    mine, other = socket.socketpair()
+    ours.enter_context(mine)
+    theirs.enter_context(other)
+    return mine, other.fileno()
+
+
+def _base(ram: int, memory: int, bios: int) -> list[str]:
+    return [
+        "-machine", _MACHINE, "-m", f"{memory}B", "-bios", f"/proc/self/fd/{bios}",
+        "-object", f"memory-backend-file,id=ram,mem-path=/proc/self/fd/{ram},"
+        f"size={memory}B,share=on",
+        "-display", "none", "-nodefaults", "-no-user-config", "-monitor", "none",
+        "-serial", "none",
+    ]  # fmt: skip
+
+
+def _sockets(qtest: int, qmp: int) -> list[str]:
+    return [
+        "-chardev", f"socket,id=qtest,fd={qtest}",
+        "-object", "qtest,id=wire,chardev=qtest,log=none",
+        "-chardev", f"socket,id=qmp,fd={qmp}",
+        "-mon", "chardev=qmp,mode=control",
+    ]  # fmt: skip
+
+
+def _trace(options: Options) -> list[str]:
+    return ["-trace", _TRACED, "-D", options.trace] if options.trace else []

@@ -1,0 +1,104 @@
+"""The bare q35: Python sets up ECAM, numbers the buses and assigns every BAR.
+
+0x0000_0000   RAM
+0xB000_0000   ECAM, 256 buses of 1 MiB (q35's PCIEXBAR)
+0xC000_0000   memory BARs
+0xFEC0_0000   I/O APIC, IOMMU, local APIC, firmware
+0x8_0000_0000 64-bit prefetchable BARs
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+
+from rumpci import pcireg as pr
+from rumpci._native import Mapping
+from rumpci.host import Address, Feature, Function, Space
+from rumpci.hosts.url import DeviceSpec
+from rumpci.machines.pciconf import Regions, configure
+from rumpci.machines.qemu._wire import Bar
+from rumpci.machines.qemu.launch import Options, QemuProcess
+from rumpci.machines.qemu.qmp import Monitor
+
+ECAM, ECAM_SIZE = 0xB000_0000, 256 << 20
+_REGIONS = Regions(io=(0x1000, 0x10000), mem=(0xC000_0000, 0xFEC0_0000), pmem=(32 << 30, 256 << 30))
+_PCIEXBAR = 0x60  # of the host bridge; q35 data sheet, 5.1.16
+
+
+class QemuMachine:
+    """The machine of `qemu:` hosts.  Raises HostUnavailable, HostRefused, MachineDied."""
+
+    features = Feature.MEMSPACE | Feature.IOSPACE | Feature.EXTCONF | Feature.TRAPPED
+
+    def __init__(self, devices: Sequence[DeviceSpec], options: Options, url: str = "") -> None:
+        self.url = url
+        self._bars: dict[Address, dict[int, Bar]] = {}
+        self.process = QemuProcess(devices, options)
+        try:
+            self._ecam = Bar(self.process.wire, ECAM, ECAM_SIZE)
+            self._open_ecam()
+            self._functions = configure(self, _REGIONS)
+            self._bars = {f.address: self._make_bars(f) for f in self._functions}
+        except BaseException:
+            self.process.close()
+            raise
+
+    def _open_ecam(self) -> None:
+        for reg, value in ((_PCIEXBAR + 4, 0), (_PCIEXBAR, ECAM | 1)):
+            self.process.wire.ask(b"outl 0xcf8 %#x\n" % (0x8000_0000 | reg))
+            self.process.wire.ask(b"outl 0xcfc %#x\n" % value)
+
+    def _make_bars(self, function: Function) -> dict[int, Bar]:
+        wire = self.process.wire
+        return {
+            bar.index: Bar(wire, bar.base, bar.size, io=bar.space is Space.IO)
+            for bar in function.bars
+        }
+
+    def conf_read(self, address: Address, reg: int) -> int:
+        """See Machine; there is one segment."""
+        if address.segment:
+            return 0xFFFF_FFFF
+        return self._ecam.read(_ecam_offset(address) + reg, 4)
+
+    def conf_write(self, address: Address, reg: int, value: int) -> None:
+        """See Machine."""
+        self._ecam.write(_ecam_offset(address) + reg, 4, value)
+        if reg == pr.PCI_COMMAND_STATUS_REG:
+            self._note_decoding(address, value)
+
+    def _note_decoding(self, address: Address, command: int) -> None:
+        """Tell a function's BARs whether they answer: qtest reads zeros where nobody does."""
+        for bar in self._bars.get(address, {}).values():
+            enable = pr.PCI_COMMAND_IO_ENABLE if bar.io else pr.PCI_COMMAND_MEM_ENABLE
+            bar.decoding = bool(command & enable)
+
+    def functions(self) -> Sequence[Function]:
+        """See Machine."""
+        return self._functions
+
+    def bar(self, address: Address, index: int) -> Bar:
+        """See Machine."""
+        return self._bars[address][index]
+
+    def map_bar(
+        self, address: Address, index: int, offset: int, size: int, *, at: int, writable: bool
+    ) -> Mapping | None:
+        """See Machine: every access to QEMU's devices is trapped."""
+        del address, index, offset, size, at, writable
+        return None
+
+    @cached_property
+    def monitor(self) -> Monitor:
+        """QEMU's monitor (QMP)."""
+        return Monitor(self.process.qmp)
+
+    def close(self) -> None:
+        """See Machine."""
+        self.monitor.close()
+        self.process.close()
+
+
+def _ecam_offset(address: Address) -> int:
+    return address.bus << 20 | address.device << 15 | address.function << 12

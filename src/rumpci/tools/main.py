@@ -1,0 +1,89 @@
+"""`rumpci`: the commands, and how an error reaches the user.
+
+Exit status: 0 done; 1 it failed, with one line that says what to do; 2 the
+command line was wrong; 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import sys
+from collections.abc import Sequence
+
+import click
+
+from rumpci import __version__
+from rumpci.errors import RumpciError
+
+COMMANDS = {
+    "doctor": "What this machine can host, and what to do about the rest.",
+    "list": "The devices of a host: buses, names, BARs, who drives them.",
+    "reg": "Read or write one register of a device.",
+    "run": "Attach drivers to the devices of a host and run them.",
+    "show": "A device's configuration space, decoded.",
+}
+
+
+class _Commands(click.Group):
+    """Imports a command's module only when it is used, so that all of them start fast."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        del ctx
+        return sorted(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        del ctx
+        if cmd_name not in COMMANDS:
+            return None
+        module = importlib.import_module(f"rumpci.tools.{cmd_name}")
+        command = module.command
+        return command if isinstance(command, click.Command) else None
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        del ctx
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.group(cls=_Commands)
+@click.version_option(__version__, prog_name="rumpci")
+@click.option("--debug", is_flag=True, help="Show a traceback for every error.")
+def cli(debug: bool) -> None:
+    """Write, run and debug PCI device drivers as ordinary processes.
+
+    HOST names where the devices are: qemu:edu, model:edu, ... (docs/hosts.md).
+    """
+    logging.basicConfig(
+        format="%(name)s: %(message)s", level=logging.DEBUG if debug else logging.WARNING
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and exit."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    sys.exit(_run(list(arguments)))
+
+
+def _run(arguments: list[str]) -> int:
+    try:
+        result = cli(arguments, standalone_mode=False, prog_name="rumpci")
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("rumpci: interrupted", err=True)
+        return 130
+    except Exception as error:
+        if "--debug" in arguments:
+            raise
+        click.echo(f"rumpci: {_one_line(error)}", err=True)
+        return 1
+    return result if isinstance(result, int) else 0
+
+
+def _one_line(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    if isinstance(error, RumpciError):
+        return text
+    return f"{type(error).__name__}: {text}; run `rumpci --debug ...` for the traceback"
