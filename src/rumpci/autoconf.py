@@ -19,11 +19,12 @@ from __future__ import annotations
 import contextlib
 import enum
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar, Self
 
 from rumpci import pcireg as pr
+from rumpci.cpu import curcpu
 from rumpci.errors import DriverAttachError, RumpciError
 from rumpci.host import Function, Host
 from rumpci.pci import PciAttachArgs, PciChipset, pci_devinfo
@@ -67,7 +68,8 @@ class Driver:
     """A device driver (cfdriver and softc in one): subclass it.
 
     `name` is the driver's name, by default the class's in lower case; `xname`
-    is the device's, with its unit number.
+    is the device's, with its unit number; `properties` are what the user set for
+    it (`rumpci run --set edu.intr=msi`), as device_properties(9) has them.
     """
 
     name: ClassVar[str] = ""
@@ -76,7 +78,10 @@ class Driver:
         super().__init_subclass__()
         cls.name = vars(cls).get("name") or cls.__name__.lower()
 
-    def __init__(self, unit: int, console: Console) -> None:
+    def __init__(
+        self, unit: int, console: Console, properties: Mapping[str, str] | None = None
+    ) -> None:
+        self.properties = dict(properties or {})
         self.unit = unit
         self.xname = f"{self.name}{unit}"
         self.console = console
@@ -142,11 +147,17 @@ def pci_aprint_devinfo(dev: Driver, pa: PciAttachArgs, addname: str | None = Non
 class Autoconf:
     """Attaches drivers to a host's functions; a context manager that detaches them.
 
-    `devices` are the attached drivers, in order.
+    `properties` are per driver name, for its devices; `devices` are the attached drivers, in order.
     """
 
-    def __init__(self, host: Host, console: Console | None = None) -> None:
+    def __init__(
+        self,
+        host: Host,
+        console: Console | None = None,
+        properties: Mapping[str, Mapping[str, str]] | None = None,
+    ) -> None:
         self.pc = PciChipset(host)
+        self._properties = properties or {}
         self.console = console or Console(lambda _text: None)
         self.devices: list[Driver] = []
         self._units: dict[str, int] = {}
@@ -199,7 +210,7 @@ class Autoconf:
         self._attach(driver, function, bus)
 
     def _attach(self, driver: type[Driver], function: Function, bus: str) -> None:
-        dev = driver(self._next(driver.name), self.console)
+        dev = driver(self._next(driver.name), self.console, self._properties.get(driver.name))
         with contextlib.ExitStack() as acquired:
             pa = self._claim(dev, function, acquired)
             self.console.end()
@@ -220,6 +231,7 @@ class Autoconf:
         """Claim the function for `dev` until `acquired` is closed."""
         claim = self.pc.host.claim(function.address, dev.xname)
         acquired.callback(claim.release)
+        acquired.callback(curcpu().disestablish_owner, claim)
         self.pc.claims[function.address] = claim
         acquired.callback(self.pc.claims.pop, function.address)
         pa = PciAttachArgs.of(self.pc, function, dev.xname)

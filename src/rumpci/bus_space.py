@@ -28,32 +28,14 @@ from typing import TYPE_CHECKING, TypeVar
 from rumpci import _native
 from rumpci._native import (
     BusSpaceHandle as BusSpaceHandle,
-)
-from rumpci._native import (
     Region,
-)
-from rumpci._native import (
     bus_space_read_1 as bus_space_read_1,
-)
-from rumpci._native import (
     bus_space_read_2 as bus_space_read_2,
-)
-from rumpci._native import (
     bus_space_read_4 as bus_space_read_4,
-)
-from rumpci._native import (
     bus_space_read_8 as bus_space_read_8,
-)
-from rumpci._native import (
     bus_space_write_1 as bus_space_write_1,
-)
-from rumpci._native import (
     bus_space_write_2 as bus_space_write_2,
-)
-from rumpci._native import (
     bus_space_write_4 as bus_space_write_4,
-)
-from rumpci._native import (
     bus_space_write_8 as bus_space_write_8,
 )
 from rumpci.errors import (

@@ -9,7 +9,7 @@
      |   |- DeadWindow          ENXIO    unmapped, detached, reset or unplugged
      |   `- AccessFault         EFAULT   bus_space_peek/poke: nothing answered
      |- ValueTooWide            ERANGE   a value that its register or field cannot hold
-     |- ResourceError           asking for a device, a BAR or a capability
+     |- ResourceError           asking for a device, a BAR, a capability, an interrupt
      |   |- NoSuchDevice        ENXIO
      |   |- DeviceBusy          EBUSY    claimed, a bridge, or in use
      |   |- NotClaimed          EPERM    written to without a claim
@@ -17,7 +17,13 @@
      |   |- WrongBarType        EINVAL   memory asked of an I/O BAR, or the reverse
      |   |- BadRange            EINVAL   a window or subregion that does not fit
      |   |- NoSuchCapability    ENOENT
+    |   |- BadShim             EINVAL   a shim that does not pass the checks, with the step
      |   `- NotSupported        EOPNOTSUPP
+     |- InterruptError          an interrupt that cannot be had or used
+     |   |- InterruptBusy       EBUSY    established twice
+     |   |- NotAllocated        EINVAL   released, or never allocated
+     |   |- NoVectors           ENOSPC   fewer vectors than were asked for
+     |   `- NotEnabled          ENXIO    bus mastering or decoding is off
      |- HostError               a host that cannot be had, or went away
      |   |- BadURL              EINVAL
      |   |- HostUnavailable     ENOENT   a program or node that is missing
@@ -26,6 +32,7 @@
      |- DriverError             a driver that cannot be loaded or attached
      |   |- DriverLoadError     ENOEXEC
      |   `- DriverAttachError   EIO
+     |- LockError               EDEADLK  a mutex taken twice, or released while free
      `- WaitTimeout             ETIMEDOUT  a wait that reached its limit
 
 A message says what was tried and on which device, why it failed, and what to
@@ -104,7 +111,7 @@ class ValueTooWide(RumpciError):
 
 
 class ResourceError(RumpciError):
-    """A device, BAR or capability that cannot be had."""
+    """A device, BAR, capability or interrupt that cannot be had."""
 
 
 class NoSuchDevice(ResourceError):
@@ -149,10 +156,56 @@ class NoSuchCapability(ResourceError):
     errno = _errno.ENOENT
 
 
+class BadShim(ResourceError):
+    """An interrupt-acknowledge shim that does not pass the checks of docs/shim.md.
+
+    `step` is the number of the wrong step (0 is the first), or None if it is
+    the program as a whole that is wrong.
+    """
+
+    errno = _errno.EINVAL
+    step: int | None = None
+
+    @classmethod
+    def at(cls, step: int | None, why: str, remedy: str) -> BadShim:
+        """The refusal of step `step`, or of the whole program (None)."""
+        error = cls("shim" if step is None else f"shim step {step}", why, remedy)
+        error.step = step
+        return error
+
+
 class NotSupported(ResourceError):
     """This host cannot do that, by its nature."""
 
     errno = _errno.EOPNOTSUPP
+
+
+class InterruptError(RumpciError):
+    """An interrupt that cannot be allocated, established or used."""
+
+
+class InterruptBusy(InterruptError):
+    """The interrupt has a handler already."""
+
+    errno = _errno.EBUSY
+
+
+class NotAllocated(InterruptError):
+    """The interrupt was released, or is not established."""
+
+    errno = _errno.EINVAL
+
+
+class NoVectors(InterruptError):
+    """The function, or the machine, has fewer vectors than were asked for."""
+
+    errno = _errno.ENOSPC
+
+
+class NotEnabled(InterruptError):
+    """The function cannot send the interrupt: bus mastering or decoding is off."""
+
+    errno = _errno.ENXIO
 
 
 class HostError(RumpciError):
@@ -197,6 +250,12 @@ class DriverAttachError(DriverError):
     """The driver's attach raised; the cause is chained."""
 
     errno = _errno.EIO
+
+
+class LockError(RumpciError):
+    """A mutex(9) that is taken while it is held, or released while it is free."""
+
+    errno = _errno.EDEADLK
 
 
 class WaitTimeout(RumpciError):

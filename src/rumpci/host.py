@@ -112,6 +112,65 @@ class Function:
         return next((bar for bar in self.bars if bar.index == index), None)
 
 
+class IntrType(enum.Enum):
+    """How a function interrupts."""
+
+    INTX = "intx"
+    MSI = "msi"
+    MSIX = "msix"
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One record of an interrupt.
+
+    `sequence` counts the records of this interrupt from 1; `vector` is its
+    index in the function; `count` is how often it fired since the last record;
+    `status` are the words that the shim kept.
+    """
+
+    sequence: int
+    vector: int
+    count: int
+    status: tuple[int, ...] = ()
+
+
+class Interrupt(Protocol):
+    """One interrupt of a claimed function, from `Claim.intr_alloc` to `intr_release`.
+
+    `index` is the vector's number in the function (0 for INTx); `name` is as
+    NetBSD prints it, such as "msix0 vec 1" or "ioapic0 pin 22".
+    """
+
+    type: IntrType
+    index: int
+    name: str
+
+    def fileno(self) -> int:
+        """A descriptor that polls readable when there may be events; for select, epoll, asyncio."""
+
+    def establish(self, shim: bytes | None = None) -> None:
+        """Let it fire.  A shim (docs/shim.md) acknowledges while the line is masked; INTx only.
+
+        Raises InterruptBusy, NotAllocated, NotEnabled, BadShim.
+        """
+
+    def read(self) -> list[Event]:
+        """The events so far, the oldest first; empty if there are none.  Never blocks."""
+
+    def unmask(self) -> None:
+        """Let it fire again after its event was handled."""
+
+    def mask(self) -> None:
+        """Keep it from firing.  Raises NotSupported (EOPNOTSUPP) for MSI without masking."""
+
+    def pending(self) -> bool:
+        """Whether the device wants to interrupt while it is masked."""
+
+    def disestablish(self) -> None:
+        """Stop it; events that were not read are gone.  Doing it twice does nothing."""
+
+
 class Window(Protocol):
     """The right to touch `size` bytes of one BAR from `offset` on.
 
@@ -181,6 +240,18 @@ class Claim(Protocol):
 
     def window(self, bar: int, offset: int, size: int, *, writable: bool = True) -> Window:
         """Map a window.  Raises NoSuchBar, BadRange, ProtectedRange, DeadWindow."""
+
+    def intr_count(self, type_: IntrType) -> int:
+        """How many interrupts of a type the function has; 0 if it has none."""
+
+    def intr_alloc(self, type_: IntrType, indices: Sequence[int]) -> Sequence[Interrupt]:
+        """Take the interrupts with these indices.  Raises NoVectors, InterruptBusy.
+
+        Of MSI they are 0 to n-1, n a power of two.  One type at a time.
+        """
+
+    def intr_release(self) -> None:
+        """Disestablish and give back every interrupt of the function."""
 
     def release(self) -> None:
         """Give the function back; every window dies.  Releasing twice does nothing."""

@@ -17,8 +17,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from rumpci import kern, pcidevs
-from rumpci import pcireg as pr
+from rumpci import kern, pcidevs, pcireg as pr
 from rumpci.bus_space import (
     BUS_SPACE_MAP_PREFETCHABLE,
     BusSpaceHandle,

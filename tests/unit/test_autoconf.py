@@ -234,8 +234,9 @@ def test_messages_of_a_session() -> None:
     assert lines[1].startswith("edu0 at pci0 dev 1 function 0: ")
     assert lines[1].endswith(" (rev. 0x10)")
     assert lines[2].startswith("edu0: id 0x010000ed")
-    assert lines[4].endswith("revision 0x00) at pci0 dev 2 function 0 not configured")
-    assert lines[5] == "edu0: detached"
+    assert lines[3:5] == ["edu0: interrupting at msi0 vec 0", "edu0: 10! = 3628800"]
+    assert lines[5].endswith("revision 0x00) at pci0 dev 2 function 0 not configured")
+    assert lines[6] == "edu0: detached"
     assert log.text.endswith("\n")
 
 

@@ -7,8 +7,7 @@ from functools import partial
 from typing import NamedTuple
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from rumpci import bus_space as bs
 from rumpci.bus_space import BusSpaceHandle, BusSpaceTag

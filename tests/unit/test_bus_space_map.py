@@ -4,8 +4,7 @@ import errno
 import mmap
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from rumpci import bus_space as bs
 from rumpci.bus_space import BusSpaceHandle, BusSpaceTag

@@ -10,10 +10,11 @@ import rumpci.autoconf
 import rumpci.bus_space
 import rumpci.kern
 import rumpci.pci
+import rumpci.pci_intr
 
 ROOT = Path(__file__).parents[2]
 MAP = (ROOT / "docs/netbsd-map.md").read_text()
-MODULES = (rumpci.bus_space, rumpci.pci, rumpci.autoconf, rumpci.kern)
+MODULES = (rumpci.bus_space, rumpci.pci, rumpci.pci_intr, rumpci.autoconf, rumpci.kern)
 
 
 def map_rows() -> list[tuple[set[str], bool]]:

@@ -4,8 +4,7 @@ import errno
 from collections.abc import Iterator
 
 import pytest
-from hypothesis import example, given, settings
-from hypothesis import strategies as st
+from hypothesis import example, given, settings, strategies as st
 
 from rumpci import pcireg as pr
 from rumpci.errors import BadRange, DeadWindow, ValueTooWide

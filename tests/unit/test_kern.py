@@ -4,8 +4,7 @@ import errno
 import time
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from rumpci import kern
 from rumpci.errors import BadRange

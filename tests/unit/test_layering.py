@@ -13,7 +13,7 @@ Imports = dict[str, set[str]]
 
 MANUAL = {"bus_space", "bus_dma", "pci", "pci_intr", "autoconf", "kern", "regs"}
 """One module for each manual page."""
-FOR_DRIVERS = MANUAL | {"pcireg", "errors"}
+FOR_DRIVERS = MANUAL | {"pcireg", "errors", "shim"}
 BELOW_THE_SEAM = ("hosts", "machines", "guard")
 ABOVE_THE_SEAM = ("drivers", "tools")
 

@@ -7,12 +7,9 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
-from rumpci import kern, pcidevs
-from rumpci import pci as p
-from rumpci import pcireg as pr
+from rumpci import kern, pci as p, pcidevs, pcireg as pr
 from rumpci.autoconf import Autoconf, Driver
 from rumpci.bus_space import bus_space_read_4
 from rumpci.errors import (

@@ -5,14 +5,14 @@ import sys
 from collections.abc import Callable, Iterator
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from rumpci import pcireg
 from rumpci.pcicap import (
     CAPABILITIES,
     EXT_CAPABILITIES,
     Capability,
+    capability as std_capability,
     declare,
     express,
     ext,
@@ -21,9 +21,6 @@ from rumpci.pcicap import (
     extvirt,
     old,
     std,
-)
-from rumpci.pcicap import (
-    capability as std_capability,
 )
 from rumpci.regs import Field, Register
 

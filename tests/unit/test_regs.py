@@ -6,8 +6,7 @@ import re
 from collections.abc import Iterator
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from rumpci.bus_space import BusSpaceHandle, BusSpaceTag
 from rumpci.errors import BadAccess, DeadWindow, RumpciError, ValueTooWide, WaitTimeout

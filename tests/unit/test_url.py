@@ -4,15 +4,13 @@ import contextlib
 from urllib.parse import quote
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from rumpci.errors import BadURL, HostRefused, RumpciError
 from rumpci.host import Address
 from rumpci.hosts import open_host
 from rumpci.hosts.url import DeviceSpec, parse
-from rumpci.machines.qemu.devices import device_arguments, parse_size
-from rumpci.machines.qemu.devices import quote as qemu_quote
+from rumpci.machines.qemu.devices import device_arguments, parse_size, quote as qemu_quote
 
 text = st.text(st.characters(exclude_characters="\0", codec="utf-8"))
 names = st.from_regex(r"[a-z][a-z0-9_-]*", fullmatch=True)

@@ -9,8 +9,7 @@ import threading
 from collections.abc import Callable, Iterator
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from rumpci.errors import MachineDied
 from rumpci.machines.qemu._wire import Bar, Wire

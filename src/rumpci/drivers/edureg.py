@@ -33,7 +33,9 @@ class EDU_STATUS(Register, offset=0x20, access=RW, section="edu.rst, 0x20"):
 
 
 class EDU_INTR_STATUS(Register, offset=0x24, access=RO, section="edu.rst, 0x24"):
-    """What raised the interrupt."""
+    """What raised the interrupt: the factorial, or bits of EDU_INTR_RAISE."""
+
+    FACTORIAL = Field(0)
 
 
 class EDU_INTR_RAISE(Register, offset=0x60, access=WO, section="edu.rst, 0x60"):

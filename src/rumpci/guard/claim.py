@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from rumpci import pcireg as pr
 from rumpci.errors import BadRange, DeadWindow, MachineDied, NoSuchBar, ProtectedRange
 from rumpci.guard.config import ConfigSpace
+from rumpci.guard.interrupts import Interrupts
+from rumpci.guard.intr import GuardInterrupt
+from rumpci.guard.router import Router
+from rumpci.guard.shim import BarLimits
 from rumpci.guard.window import GuardWindow, Range
-from rumpci.host import Bar, Function, Space
+from rumpci.host import Bar, Function, IntrType, Space
 from rumpci.machines.machine import Machine
 
 _PAGE = 4096
@@ -24,6 +28,7 @@ class GuardClaim:
         machine: Machine,
         function: Function,
         who: str,
+        router: Router,
         on_release: Callable[[GuardClaim], None],
     ) -> None:
         self.function, self.who = function, who
@@ -40,6 +45,10 @@ class GuardClaim:
             who,
         )
         self._closed = self._msix_pages()
+        limits = {
+            bar.index: BarLimits.of(bar, self._closed.get(bar.index, ())) for bar in function.bars
+        }
+        self.interrupts = Interrupts(router, machine, function, self._config.caps, limits)
 
     def conf_read(self, reg: int) -> int:
         """See host.Claim."""
@@ -73,6 +82,25 @@ class GuardClaim:
             self._windows.add(window)
             return window
 
+    def intr_count(self, type_: IntrType) -> int:
+        """See host.Claim."""
+        self._check_held("pci_intr_alloc")
+        return self.interrupts.count(type_)
+
+    def intr_alloc(self, type_: IntrType, indices: Sequence[int]) -> Sequence[GuardInterrupt]:
+        """See host.Claim."""
+        with self._lock:
+            self._check_held("pci_intr_alloc")
+            taken = self.interrupts.allocate(type_, indices)
+            self._config.allow_master(self.interrupts.uses_messages())
+            return taken
+
+    def intr_release(self) -> None:
+        """See host.Claim."""
+        with self._lock:
+            self.interrupts.release()
+            self._config.allow_master(False)
+
     def release(self) -> None:
         """See host.Claim."""
         with self._lock:
@@ -83,6 +111,7 @@ class GuardClaim:
                 window.kill("the device was detached")
                 self._forget(window)
             with contextlib.suppress(MachineDied):  # what is gone is quiet
+                self.interrupts.release()
                 self._config.restore()
         self._on_release(self)
 

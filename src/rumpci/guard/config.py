@@ -2,7 +2,7 @@
 
     identification, class, capability lists       read only
     command: I/O, memory, write-and-invalidate    the client's
-    command: bus master                           only while a DMA domain is attached
+    command: bus master                           only while it holds MSI or MSI-X vectors
     command: INTx disable, SERR, the rest         the guard's
     status and device-status error bits           the client may clear them
     BARs, ROM                                     can be sized, not moved
@@ -29,11 +29,15 @@ log = logging.getLogger("rumpci.guard")
 
 @dataclass(frozen=True)
 class Rule:
-    """Of one dword: bits a client may write, may clear, and those that a one would trigger."""
+    """Of one dword: bits a client may write, may clear, and those that a one would trigger.
+
+    `fixed` are bits that the function itself ignores when they are written.
+    """
 
     write: int = 0
     clear: int = 0
     w1c: int = 0
+    fixed: int = 0
 
     def merge(self, current: int, value: int) -> int:
         """The dword to write so that only permitted bits change."""
@@ -42,14 +46,14 @@ class Rule:
 
     def refused(self, current: int, value: int) -> int:
         """The bits that `value` would change and that this rule keeps."""
-        return (current ^ value) & ~self.write & ~self.w1c
+        return (current ^ value) & ~self.write & ~self.w1c & ~self.fixed
 
 
 _COMMAND_WRITE = pr.PCI_COMMAND_IO_ENABLE | pr.PCI_COMMAND_MEM_ENABLE | 0x10
-_STATUS_ERRORS = 0xF900_0000
+_STATUS_ERRORS, _STATUS_FIXED = 0xF900_0000, 0x06FF_0000
 
 HEADER_RULES = {
-    pr.PCI_COMMAND_STATUS_REG: Rule(_COMMAND_WRITE, _STATUS_ERRORS, _STATUS_ERRORS),
+    pr.PCI_COMMAND_STATUS_REG: Rule(_COMMAND_WRITE, _STATUS_ERRORS, _STATUS_ERRORS, _STATUS_FIXED),
     pr.PCI_BHLC_REG: Rule(write=0xFFFF),  # cache line size, latency timer
 }
 CAPABILITY_RULES: dict[int, dict[int, Rule]] = {
@@ -126,6 +130,15 @@ class ConfigSpace:
         if rule.write | rule.clear:
             self._write(reg, rule.merge(current, value))
             self._after(reg, current, value)
+
+    def allow_master(self, on: bool) -> None:
+        """Let the client switch bus mastering on, or switch it off for it."""
+        write = _COMMAND_WRITE | (pr.PCI_COMMAND_MASTER_ENABLE if on else 0)
+        reg = pr.PCI_COMMAND_STATUS_REG
+        self._rules[reg] = Rule(write, _STATUS_ERRORS, _STATUS_ERRORS, _STATUS_FIXED)
+        if not on:
+            command = self._read(reg) & 0xFFFF
+            self._write(reg, command & ~pr.PCI_COMMAND_MASTER_ENABLE)
 
     def _size(self, reg: int, value: int) -> None:
         """All ones shows the size, as it would; anything else shows the address again."""

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from rumpci.errors import DeadWindow, DeviceBusy, NoSuchDevice
 from rumpci.guard.claim import GuardClaim
 from rumpci.guard.config import check_address, check_register
+from rumpci.guard.router import Router
 from rumpci.host import Address, Function
 from rumpci.machines.machine import Machine
 
@@ -22,6 +23,7 @@ class Guard:
         self._machine = machine
         self._lock = threading.Lock()
         self._claims: dict[Address, GuardClaim] = {}
+        self.router = Router(machine, lambda: list(self._claims))
 
     def functions(self) -> Sequence[Function]:
         """See host.Host."""
@@ -47,7 +49,7 @@ class Guard:
         """See host.Host."""
         with self._lock:
             function = self._claimable(address, who)
-            claim = GuardClaim(self._machine, function, who, self._forget)
+            claim = GuardClaim(self._machine, function, who, self.router, self._forget)
             self._claims[address] = claim
             return claim
 

@@ -32,11 +32,51 @@ class BarAccess(Protocol):
         """Return when every posted write has reached the device."""
 
 
+class InterruptController(Protocol):
+    """What turns a device's interrupts into counts that can be read.
+
+    A vector is a number below 256; a pin is an input for INTx lines, which
+    several functions may share.  A line that fires is masked until
+    `unmask_line`; a message (MSI, MSI-X) is not.
+    """
+
+    name: str
+    vectors: range
+
+    def fileno(self) -> int:
+        """A descriptor that polls readable when `collect` has something to tell."""
+
+    def collect(self) -> list[tuple[int, int]]:
+        """(vector, how many times) of every watched vector that fired since the last call."""
+
+    def watch(self, vector: int, on: bool) -> None:
+        """Start or stop telling of a vector; what fired before is not told."""
+
+    def message(self, vector: int) -> tuple[int, int]:
+        """(address, data) that a device must write to fire a vector of `vectors`."""
+
+    def pin(self, address: Address, intx: int) -> int:
+        """The pin that a function's INTA (0) to INTD (3) is wired to."""
+
+    def line_vector(self, pin: int) -> int:
+        """The vector of a pin."""
+
+    def unmask_line(self, pin: int) -> None:
+        """Let a line fire; if it is asserted, it does at once."""
+
+    def mask_line(self, pin: int) -> None:
+        """Stop a line."""
+
+
 class Machine(Protocol):
     """Configuration space and BARs of every function, by address."""
 
     url: str
     features: Feature
+
+    @property
+    def interrupts(self) -> InterruptController:
+        """The interrupt controller."""
 
     def conf_read(self, address: Address, reg: int) -> int:
         """Read 32 bits of configuration space; an absent function reads ones."""

@@ -14,9 +14,7 @@ from the start of its capability; 8- and 16-bit registers are its fields.
 from __future__ import annotations
 
 from rumpci import pcireg as ids
-from rumpci.pcicap import ext, old, std
-from rumpci.pcicap import exterr as err
-from rumpci.pcicap import extvirt as virt
+from rumpci.pcicap import ext, exterr as err, extvirt as virt, old, std
 from rumpci.pcicap.declare import PCI_CAPLIST, PCI_EXTCAPLIST, Capability
 from rumpci.pcicap.express import PCIE_REGISTERS, pcie_layout
 

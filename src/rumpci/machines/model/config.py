@@ -103,6 +103,18 @@ class ModelConfig:
         new = (self.read(reg) & ~writable | value & writable) & ~clear
         self._value[reg : reg + 4] = new.to_bytes(4, "little")
 
+    def capability(self, capid: int) -> int:
+        """The offset of a capability; 0 if there is none."""
+        at = self._value[pr.PCI_CAPLISTPTR_REG]
+        while at and self._value[at] != capid:
+            at = self._value[at + 1]
+        return at
+
+    def set_interrupt_status(self, level: bool) -> None:
+        """Show in the status register whether INTx is asserted."""
+        status = self._value[pr.PCI_COMMAND_STATUS_REG + 2]
+        self._value[pr.PCI_COMMAND_STATUS_REG + 2] = status & ~0x08 | (0x08 if level else 0)
+
     @property
     def command(self) -> int:
         """The command register."""

@@ -23,8 +23,10 @@ import os
 from typing import ClassVar
 
 from rumpci._native import Mapping
-from rumpci.host import Space
+from rumpci.host import Address, Space
 from rumpci.machines.model.config import ConfigSpec, ModelConfig
+from rumpci.machines.model.interrupts import ModelInterrupts
+from rumpci.machines.model.signals import MsixSpec, Signals
 
 
 class Model:
@@ -35,6 +37,8 @@ class Model:
     """
 
     config: ClassVar[ConfigSpec]
+    msix: ClassVar[MsixSpec | None] = None
+    signals: Signals
 
     def read(self, bar: int, offset: int, width: int) -> int:
         """One read by the driver; return the `width` bytes as a number."""
@@ -44,13 +48,19 @@ class Model:
     def write(self, bar: int, offset: int, width: int, value: int) -> None:
         """One write by the driver."""
 
+    def interrupt(self, level: bool, vector: int = 0) -> None:
+        """Interrupt as the driver chose: a message when `level` rises, or the INTx line."""
+        sent = level and self.signals.message(vector)
+        self.signals.line(level and not sent)
+
 
 class Slot:
     """A model plugged in: its configuration space and the memory of its RAM BARs."""
 
-    def __init__(self, model: Model) -> None:
+    def __init__(self, model: Model, controller: ModelInterrupts, at: Address) -> None:
         self.model = model
         self.config = ModelConfig(model.config)
+        self.signals = model.signals = Signals(self.config, controller, at, model.msix)
         self._ram: dict[int, tuple[int, mmap.mmap]] = {}
         self._read_only: dict[int, int] = {}
         for index, bar in model.config.bars.items():
@@ -71,6 +81,8 @@ class Slot:
             return (1 << 8 * width) - 1
         if bar in self._ram:
             return int.from_bytes(self._ram[bar][1][offset : offset + width], "little")
+        if self.signals.covers(bar, offset):
+            return self.signals.read(offset, width)
         return self.model.read(bar, offset, width) & (1 << 8 * width) - 1
 
     def write(self, bar: int, offset: int, width: int, value: int) -> None:
@@ -79,8 +91,15 @@ class Slot:
             return
         if bar in self._ram:
             self._ram[bar][1][offset : offset + width] = value.to_bytes(width, "little")
+        elif self.signals.covers(bar, offset):
+            self.signals.write(offset, width, value)
         else:
             self.model.write(bar, offset, width, value)
+
+    def conf_write(self, reg: int, value: int) -> None:
+        """Write configuration space, which may let an interrupt through."""
+        self.config.write(reg, value)
+        self.signals.update()
 
     def mapping(
         self, bar: int, offset: int, size: int, *, at: int, writable: bool

@@ -1,16 +1,18 @@
-"""QEMU's educational device, in Python: identification, liveness, factorial.
+"""QEMU's educational device, in Python: identification, liveness, factorial, interrupts.
 
-Source: QEMU, docs/specs/edu.rst.  Interrupts and DMA are not modelled yet:
-their registers read as zero and ignore writes.
+Source: QEMU, docs/specs/edu.rst.  DMA is not modelled yet: its registers read
+as zero and ignore writes.
 """
 
 from __future__ import annotations
 
 from rumpci.machines.model.config import BarSpec, ConfigSpec
 from rumpci.machines.model.device import Model
+from rumpci.machines.model.signals import msi_capability
 
 _ID, _LIVENESS, _FACTORIAL, _STATUS = 0x00, 0x04, 0x08, 0x20
-_IRQFACT = 0x80
+_INTR_STATUS, _INTR_RAISE, _INTR_ACK = 0x24, 0x60, 0x64
+_IRQFACT, _FACT_IRQ = 0x80, 0x01
 
 
 class Edu(Model):
@@ -23,12 +25,15 @@ class Edu(Model):
         revision=0x10,
         interrupt_pin=1,
         bars={0: BarSpec(1 << 20)},
+        capabilities=(msi_capability(1),),
     )
 
     def __init__(self) -> None:
         self._liveness = 0
         self._factorial = 1
         self._status = 0
+        self._causes = 0
+        self._line = False
 
     def read(self, bar: int, offset: int, width: int) -> int:
         """32-bit registers; other widths below 0x80 read as ones, as QEMU's do."""
@@ -40,6 +45,7 @@ class Edu(Model):
             _LIVENESS: self._liveness,
             _FACTORIAL: self._factorial,
             _STATUS: self._status,
+            _INTR_STATUS: self._causes,
         }
         return registers.get(offset, 0)
 
@@ -53,8 +59,27 @@ class Edu(Model):
         elif offset == _STATUS:
             self._status = value & _IRQFACT
         elif offset == _FACTORIAL:
-            self._factorial = 1
-            for n in range(2, value + 1):
-                self._factorial = self._factorial * n & 0xFFFF_FFFF
-                if not self._factorial:
-                    break
+            self._factorial = _factorial(value)
+            if self._status & _IRQFACT:
+                self._raise(_FACT_IRQ)
+        elif offset == _INTR_RAISE:
+            self._raise(value)
+        elif offset == _INTR_ACK:
+            self._causes &= ~value
+            self.signals.line(bool(self._causes) and self._line)
+
+    def _raise(self, causes: int) -> None:
+        self._causes |= causes
+        if self._causes:
+            self._line = not self.signals.message(0)
+            self.signals.line(self._line)
+
+
+def _factorial(n: int) -> int:
+    """N! modulo 2**32; zero once it has 32 factors of two."""
+    result = 1
+    for factor in range(2, n + 1):
+        result = result * factor & 0xFFFF_FFFF
+        if not result:
+            break
+    return result

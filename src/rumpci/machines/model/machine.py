@@ -9,6 +9,7 @@ from rumpci.errors import HostRefused
 from rumpci.host import Address, Feature, Function
 from rumpci.machines.model.config import ConfigSpec
 from rumpci.machines.model.device import Model, Slot
+from rumpci.machines.model.interrupts import ModelInterrupts
 from rumpci.machines.pciconf import Regions, configure
 
 Trace = Callable[[str, Address, int, int, int, int], None]
@@ -76,8 +77,12 @@ class ModelMachine:
             )
         self.url = url
         self._trace = trace
-        devices = [Slot(HostBridge()), *(Slot(model) for model in models)]
-        self._slots = {Address(0, 0, i, 0): slot for i, slot in enumerate(devices)}
+        self.interrupts = ModelInterrupts()
+        places = (Address(0, 0, device, 0) for device in range(32))
+        self._slots = {
+            at: Slot(model, self.interrupts, at)
+            for at, model in zip(places, [HostBridge(), *models], strict=False)
+        }
         if any(bar.ram for model in models for bar in model.config.bars.values()):
             self.features |= Feature.MAPPED
         self._functions = configure(self, _REGIONS)
@@ -90,7 +95,7 @@ class ModelMachine:
     def conf_write(self, address: Address, reg: int, value: int) -> None:
         """See Machine."""
         if slot := self._slots.get(address):
-            slot.config.write(reg, value)
+            slot.conf_write(reg, value)
 
     def functions(self) -> Sequence[Function]:
         """See Machine."""
@@ -114,3 +119,4 @@ class ModelMachine:
         """See Machine."""
         for slot in self._slots.values():
             slot.close()
+        self.interrupts.close()

@@ -2,6 +2,7 @@
 
     socketpair -> qtest      registers (`Wire`)
     socketpair -> QMP        everything else (`qmp`)
+    socketpair -> wake       a byte when an interrupt was counted (`relay`)
     memfd      -> RAM        shared: offset = bus address without an IOMMU
     memfd      -> firmware, what QEMU prints
 
@@ -45,7 +46,7 @@ class Options:
 
 
 class QemuProcess:
-    """A running QEMU: `wire` over the socket `qtest`, the socket `qmp`, and RAM.
+    """A running QEMU: `wire` over the socket `qtest`, the sockets `qmp` and `wake`, RAM.
 
     `ram` is the descriptor of its `memory` bytes.
 
@@ -60,7 +61,7 @@ class QemuProcess:
         with contextlib.ExitStack() as resources:
             self._output = _memory_file(resources, "qemu-output", 0)
             self.ram = _memory_file(resources, "ram", self.memory)
-            self.qmp = self._start(resources, program, devices, options)
+            self.qmp, self.wake = self._start(resources, program, devices, options)
             self._greet(devices)
             self._resources = resources.pop_all()
 
@@ -89,11 +90,12 @@ class QemuProcess:
         program: str,
         devices: Sequence[DeviceSpec],
         options: Options,
-    ) -> socket.socket:
-        """Make the wire and start the process; returns our end of the QMP socket."""
+    ) -> tuple[socket.socket, socket.socket]:
+        """Make the wire and start the process; returns our ends of the QMP and wake sockets."""
         with contextlib.ExitStack() as theirs:
             self.qtest, qtest_fd = _pair(resources, theirs)
             qmp, qmp_fd = _pair(resources, theirs)
+            wake, wake_fd = _pair(resources, theirs)
             self.wire = Wire(self.qtest.fileno(), self._explain)
             resources.callback(self._say_farewell)
             bios = _memory_file(theirs, "firmware", firmware.SIZE)
@@ -101,12 +103,12 @@ class QemuProcess:
             arguments = device_arguments(devices)
             theirs.callback(arguments.close)
             self._process = _spawn(
-                [program, *_base(self.ram, self.memory, bios), *_sockets(qtest_fd, qmp_fd),
-                 *_trace(options), *arguments.argv],
-                self._output, (self.ram, bios, qtest_fd, qmp_fd, *arguments.fds),
+                [program, *_base(self.ram, self.memory, bios),
+                 *_sockets(qtest_fd, qmp_fd, wake_fd), *_trace(options), *arguments.argv],
+                self._output, (self.ram, bios, qtest_fd, qmp_fd, wake_fd, *arguments.fds),
             )  # fmt: skip
         resources.callback(self._end)
-        return qmp
+        return qmp, wake
 
     def _greet(self, devices: Sequence[DeviceSpec]) -> None:
         """Wait until QEMU answers, which it does once every device is made."""
@@ -205,12 +207,14 @@ def _base(ram: int, memory: int, bios: int) -> list[str]:
     ]  # fmt: skip
 
 
-def _sockets(qtest: int, qmp: int) -> list[str]:
+def _sockets(qtest: int, qmp: int, wake: int) -> list[str]:
     return [
         "-chardev", f"socket,id=qtest,fd={qtest}",
         "-object", "qtest,id=wire,chardev=qtest,log=none",
         "-chardev", f"socket,id=qmp,fd={qmp}",
         "-mon", "chardev=qmp,mode=control",
+        "-chardev", f"socket,id=wake,fd={wake}",
+        "-device", f"isa-debugcon,iobase={firmware.PORT:#x},chardev=wake",
     ]  # fmt: skip
 
 

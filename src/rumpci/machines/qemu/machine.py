@@ -1,5 +1,7 @@
 """The bare q35: Python sets up ECAM, numbers the buses and assigns every BAR.
 
+Its processor runs the relay (relay.S) and nothing else.
+
 0x0000_0000   RAM
 0xB000_0000   ECAM, 256 buses of 1 MiB (q35's PCIEXBAR)
 0xC000_0000   memory BARs
@@ -20,6 +22,7 @@ from rumpci.machines.pciconf import Regions, configure
 from rumpci.machines.qemu._wire import Bar
 from rumpci.machines.qemu.launch import Options, QemuProcess
 from rumpci.machines.qemu.qmp import Monitor
+from rumpci.machines.qemu.relay import Relay
 
 ECAM, ECAM_SIZE = 0xB000_0000, 256 << 20
 _REGIONS = Regions(io=(0x1000, 0x10000), mem=(0xC000_0000, 0xFEC0_0000), pmem=(32 << 30, 256 << 30))
@@ -40,6 +43,10 @@ class QemuMachine:
             self._open_ecam()
             self._functions = configure(self, _REGIONS)
             self._bars = {f.address: self._make_bars(f) for f in self._functions}
+            self._bridges = {f.secondary: f.address for f in self._functions}
+            process = self.process
+            self.interrupts = Relay(process.wire, process.ram, process.wake, self._bridges.get)
+            self.interrupts.start()
         except BaseException:
             self.process.close()
             raise
@@ -97,6 +104,7 @@ class QemuMachine:
     def close(self) -> None:
         """See Machine."""
         self.monitor.close()
+        self.interrupts.close()
         self.process.close()
 
 

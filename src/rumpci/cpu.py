@@ -1,0 +1,217 @@
+"""The one processor of a driver process: when interrupt handlers run.
+
+A driver process has one thread.  Handlers, soft interrupts and callouts run
+only at preemption points: when the driver waits, and, once `seed` was called,
+at the bus accesses and mutex_exit(9)s that the seed chooses.  So an
+interleaving is a number, and can be repeated.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import logging
+import random
+import select
+import time
+from collections.abc import Callable
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Any
+
+from rumpci.errors import NotSupported
+from rumpci.host import Event, Interrupt
+
+log = logging.getLogger("rumpci.kern")
+
+IPL_NONE, IPL_SOFTCLOCK, IPL_SOFTBIO, IPL_SOFTNET, IPL_SOFTSERIAL = range(5)
+IPL_VM, IPL_SCHED, IPL_HIGH = 5, 6, 7
+IPL_BIO = IPL_NET = IPL_TTY = IPL_VM
+
+PREEMPT_CHANCE = 0.25
+"""How likely a seeded preemption point is to be taken."""
+
+
+@dataclass(eq=False)
+class Handler:
+    """An established handler: `function(arg)` returns whether the interrupt was its.
+
+    `event` is the record it is being called for; `count` how often it fired; `owner`
+    the claim whose interrupt it is.
+    """
+
+    interrupt: Interrupt
+    ipl: int
+    function: Callable[[Any], int | bool | None]
+    arg: Any
+    name: str
+    owner: object = None
+    event: Event | None = None
+    count: int = 0
+    failed: BaseException | None = None
+
+
+@dataclass(order=True)
+class Timer:
+    """A callout that is due at `when` (monotonic nanoseconds)."""
+
+    when: int
+    order: int
+    run: Callable[[], None] = field(compare=False)
+    live: bool = field(default=True, compare=False)
+
+
+class Cpu:
+    """Handlers, soft interrupts, timers; `level` is the current IPL."""
+
+    def __init__(self) -> None:
+        self.level = IPL_NONE
+        self.failures: list[BaseException] = []
+        self._handlers: dict[int, Handler] = {}
+        self._poll = select.epoll()
+        self._timers: list[Timer] = []
+        self._order = itertools.count()
+        self._soft: list[Callable[[], None]] = []
+        self._random: random.Random | None = None
+
+    # ---- what can happen -----------------------------------------------------------
+
+    def establish(self, handler: Handler) -> None:
+        """Call the handler at preemption points when its interrupt has events."""
+        fd = handler.interrupt.fileno()
+        self._handlers[fd] = handler
+        self._poll.register(fd, select.EPOLLIN)
+
+    def disestablish(self, handler: Handler) -> None:
+        """Call it no more.  Doing it twice does nothing."""
+        for fd, known in list(self._handlers.items()):
+            if known is handler:
+                del self._handlers[fd]
+                self._poll.unregister(fd)
+
+    def handlers_of(self, interrupt: Interrupt) -> list[Handler]:
+        """The handlers that are established for an interrupt."""
+        return [h for h in self._handlers.values() if h.interrupt is interrupt]
+
+    def disestablish_owner(self, owner: object) -> None:
+        """Call no handler of this claim any more."""
+        for handler in [h for h in self._handlers.values() if h.owner is owner]:
+            self.disestablish(handler)
+
+    def schedule(self, microseconds: int, run: Callable[[], None]) -> Timer:
+        """Run something later, at a preemption point."""
+        when = time.monotonic_ns() + microseconds * 1000
+        timer = Timer(when, next(self._order), run)
+        heapq.heappush(self._timers, timer)
+        return timer
+
+    def soft(self, run: Callable[[], None]) -> None:
+        """Run something as soon as no handler runs."""
+        if run not in self._soft:
+            self._soft.append(run)
+
+    def idle_forever(self) -> bool:
+        """Whether nothing could ever end a wait."""
+        return not (self._handlers or self._timers or self._soft)
+
+    def seed(self, seed: int | None) -> None:
+        """Make bus accesses and mutex_exit preemption points, chosen by `seed`; None stops it."""
+        self._random = None if seed is None else random.Random(seed)  # noqa: S311
+
+    # ---- preemption points -----------------------------------------------------------
+
+    def preempt(self) -> None:
+        """A point that the seed may choose."""
+        if self._random is not None and self._random.random() < PREEMPT_CHANCE:
+            self.poll(0)
+
+    def poll(self, seconds: float) -> bool:
+        """Wait at most `seconds` for something to happen, and let it; whether anything ran."""
+        if self.level >= IPL_VM:
+            return self._pause(seconds)
+        ran = self._run_due()
+        if self._timers:
+            due = (self._timers[0].when - time.monotonic_ns()) / 1e9
+            seconds = min(seconds, max(due, 0))
+        for fd, _ in self._poll.poll(0 if ran else seconds):
+            if handler := self._handlers.get(fd):
+                ran = self._run(handler) or ran
+        return self._run_due() or ran
+
+    def _pause(self, seconds: float) -> bool:
+        """Wait with interrupts blocked: nothing may run."""
+        if seconds > 0:
+            time.sleep(seconds)
+        return False
+
+    def _run(self, handler: Handler) -> bool:
+        """Handle every event of one interrupt."""
+        ran = False
+        for event in handler.interrupt.read():
+            handler.event, ran = event, True
+            handler.count += event.count
+            if not self._call(handler):
+                return ran
+        if ran:
+            handler.interrupt.unmask()
+        return ran
+
+    def _call(self, handler: Handler) -> bool:
+        """Run the handler at its level; False if it raised: its interrupt stays masked."""
+        level, self.level = self.level, max(self.level, handler.ipl)
+        try:
+            handler.function(handler.arg)
+        except Exception as error:
+            self._failed(handler, error)
+            return False
+        finally:
+            self.level, handler.event = level, None
+        return True
+
+    def _failed(self, handler: Handler, error: Exception) -> None:
+        log.error(
+            "%s: its interrupt handler raised; %s is masked",
+            handler.name, handler.interrupt.name, exc_info=error,
+        )  # fmt: skip
+        handler.failed = error
+        self.failures.append(error)
+        self.disestablish(handler)
+        try:
+            handler.interrupt.mask()
+        except NotSupported:
+            handler.interrupt.disestablish()
+
+    def _run_due(self) -> bool:
+        """Run soft interrupts and the timers that are due."""
+        ran = False
+        while self.level < IPL_SOFTCLOCK:
+            if self._soft:
+                self._at_soft_level(self._soft.pop(0))
+            elif self._timers and self._timers[0].when <= time.monotonic_ns():
+                timer = heapq.heappop(self._timers)
+                if timer.live:
+                    self._at_soft_level(timer.run)
+            else:
+                break
+            ran = True
+        return ran
+
+    def _at_soft_level(self, run: Callable[[], None]) -> None:
+        level, self.level = self.level, IPL_SOFTCLOCK
+        try:
+            run()
+        finally:
+            self.level = level
+
+
+_current: ContextVar[Cpu] = ContextVar("curcpu")
+
+
+def curcpu() -> Cpu:
+    """The processor of this thread, made when it is first asked for."""
+    try:
+        return _current.get()
+    except LookupError:
+        cpu = Cpu()
+        _current.set(cpu)
+        return cpu

@@ -1,0 +1,111 @@
+"""Which interrupts a claimed function has, and which its client holds (seam: intr_*)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rumpci import pcireg as pr
+from rumpci.errors import InterruptBusy, NoVectors
+from rumpci.guard.intr import GuardInterrupt
+from rumpci.guard.intx import IntxInterrupt
+from rumpci.guard.message import Messages, Msi, Msix
+from rumpci.guard.msi import MessageGroup, MessageInterrupt
+from rumpci.guard.router import Router
+from rumpci.guard.shim import BarLimits
+from rumpci.host import Function, IntrType
+from rumpci.machines.machine import Machine
+
+
+class Interrupts:
+    """The interrupts of one claim; `limits` say what a shim of its client may touch."""
+
+    def __init__(
+        self,
+        router: Router,
+        machine: Machine,
+        function: Function,
+        caps: dict[int, int],
+        limits: dict[int, BarLimits],
+    ) -> None:
+        self._router, self._machine, self._function = router, machine, function
+        self._limits = limits
+        self.held: list[GuardInterrupt] = []
+        self._messages: dict[IntrType, Messages] = {}
+        at = function.address
+        if pr.PCI_CAP_MSI in caps:
+            self._messages[IntrType.MSI] = Msi(
+                self._read, self._write, caps[pr.PCI_CAP_MSI], str(at)
+            )
+        if pr.PCI_CAP_MSIX in caps:
+            self._messages[IntrType.MSIX] = Msix(
+                self._read, self._write, caps[pr.PCI_CAP_MSIX], lambda bar: machine.bar(at, bar)
+            )
+
+    def count(self, type_: IntrType) -> int:
+        """See host.Claim.intr_count."""
+        if type_ is IntrType.INTX:
+            return int(1 <= self._read(pr.PCI_INTERRUPT_REG) >> 8 & 0xFF <= 4)
+        messages = self._messages.get(type_)
+        return messages.count() if messages else 0
+
+    def allocate(self, type_: IntrType, indices: Sequence[int]) -> list[GuardInterrupt]:
+        """See host.Claim.intr_alloc."""
+        with self._router.lock:
+            self._check(type_, indices)
+            if type_ is IntrType.INTX:
+                intx = IntxInterrupt(self._router, self._machine, self._function, self._limits)
+                self.held = [intx]
+            else:
+                self.held = list(self._allocate_messages(type_, indices))
+            return list(self.held)
+
+    def release(self) -> None:
+        """See host.Claim.intr_release."""
+        with self._router.lock:
+            for interrupt in self.held:
+                interrupt.release()
+            self.held = []
+
+    def uses_messages(self) -> bool:
+        """Whether the client holds MSI or MSI-X vectors, which need bus mastering."""
+        return any(i.type is not IntrType.INTX for i in self.held)
+
+    def _allocate_messages(
+        self, type_: IntrType, indices: Sequence[int]
+    ) -> Sequence[MessageInterrupt]:
+        total = len(indices)
+        if type_ is IntrType.MSI:
+            first = self._router.allocate(total, align=total)
+            vectors = list(range(first, first + total))
+        else:
+            vectors = [self._router.allocate(1) for _ in indices]
+        group = MessageGroup(
+            type_, self._messages[type_], total, lambda: self._read(pr.PCI_COMMAND_STATUS_REG)
+        )
+        unit, at = self._router.unit(type_.value), self._function.address
+        return [
+            MessageInterrupt(
+                self._router, at, group, index, vector, f"{type_.value}{unit} vec {index}"
+            )
+            for index, vector in zip(indices, vectors, strict=True)
+        ]
+
+    def _check(self, type_: IntrType, indices: Sequence[int]) -> None:
+        tried = f"allocating {type_.value} {list(indices)} of {self._function.address}"
+        if self.held:
+            raise InterruptBusy(
+                tried, f"{self.held[0].name} is allocated", "pci_intr_release it first"
+            )
+        have, wanted = self.count(type_), set(indices)
+        bad = not wanted or len(wanted) < len(indices) or not wanted <= set(range(have))
+        if type_ is IntrType.MSI:
+            power = len(indices) & (len(indices) - 1) == 0
+            bad = bad or not power or list(indices) != list(range(len(indices)))
+        if bad:
+            raise NoVectors(tried, f"the function has {have}", "ask for vectors that it has")
+
+    def _read(self, reg: int) -> int:
+        return self._machine.conf_read(self._function.address, reg)
+
+    def _write(self, reg: int, value: int) -> None:
+        self._machine.conf_write(self._function.address, reg, value)

@@ -1,0 +1,131 @@
+"""The interrupts of a claim (rules 5 and 6): the seam's Interrupt, in process.
+
+intx.py     a line, shared with others: masked while it is acknowledged
+msi.py      a message: nothing has to be masked for one to be handled
+claim.py    hands them out; router.py brings them what fired
+"""
+
+from __future__ import annotations
+
+import os
+import select
+from abc import ABC, abstractmethod
+from collections import deque
+
+from rumpci.errors import InterruptBusy, NotAllocated
+from rumpci.guard.router import Router
+from rumpci.host import Address, Event, IntrType
+
+QUEUE = 256
+"""Events kept apart; beyond that they are merged into the last one's count."""
+
+
+class GuardInterrupt(ABC):
+    """What all types share: the queue, the descriptor, the life cycle."""
+
+    type: IntrType
+
+    def __init__(self, router: Router, address: Address, index: int, name: str) -> None:
+        self.address, self.index, self.name = address, index, name
+        self.established = self.released = self.masked = False
+        self.total = 0
+        self._router = router
+        self._events: deque[Event] = deque()
+        self._sequence = 0
+        self._left = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._poll = select.epoll()
+        self._poll.register(router.controller.fileno(), select.EPOLLIN)
+        self._poll.register(self._left, select.EPOLLIN)
+
+    def fileno(self) -> int:
+        """See host.Interrupt."""
+        self._check_allocated("fileno")
+        return self._poll.fileno()
+
+    def establish(self, shim: bytes | None = None) -> None:
+        """See host.Interrupt."""
+        self._check_allocated("establishing")
+        if self.established:
+            raise InterruptBusy(f"establishing {self}", "it has a handler", "disestablish it first")
+        with self._router.lock:
+            self._start(shim)
+            self.established, self.masked = True, False
+
+    def read(self) -> list[Event]:
+        """See host.Interrupt."""
+        self._check_allocated("reading")
+        with self._router.lock:
+            self._router.service()
+            events = list(self._events)
+            if events:
+                self._events.clear()
+                os.eventfd_read(self._left)
+            else:
+                self._quiet()
+            return events
+
+    def disestablish(self) -> None:
+        """See host.Interrupt."""
+        with self._router.lock:
+            if not self.established:
+                return
+            self.established = False
+            self._stop()
+            if self._events:
+                self._events.clear()
+                os.eventfd_read(self._left)
+
+    def release(self) -> None:
+        """Disestablish, and give back vector and descriptors."""
+        self.disestablish()
+        if not self.released:
+            self.released = True
+            self._poll.close()
+            os.close(self._left)
+
+    def post(self, count: int, status: tuple[int, ...] = ()) -> None:
+        """Add an event; called with the router's lock held."""
+        self.total += count
+        self._sequence += 1
+        if len(self._events) >= QUEUE:
+            last = self._events.pop()
+            count += last.count
+        elif not self._events:
+            os.eventfd_write(self._left, 1)
+        self._events.append(Event(self._sequence, self.index, count, status))
+
+    def __str__(self) -> str:
+        return f"{self.name} of {self.address}"
+
+    @abstractmethod
+    def unmask(self) -> None:
+        """See host.Interrupt."""
+
+    @abstractmethod
+    def mask(self) -> None:
+        """See host.Interrupt."""
+
+    @abstractmethod
+    def pending(self) -> bool:
+        """See host.Interrupt."""
+
+    @abstractmethod
+    def _start(self, shim: bytes | None) -> None:
+        """Let it fire."""
+
+    @abstractmethod
+    def _stop(self) -> None:
+        """Keep it from firing."""
+
+    @abstractmethod
+    def _quiet(self) -> None:
+        """Take note that nothing had fired when it was read."""
+
+    def _check_allocated(self, tried: str) -> None:
+        if self.released:
+            raise NotAllocated(f"{tried} {self}", "it was released", "allocate it again")
+
+    def _check_established(self, tried: str) -> None:
+        self._check_allocated(tried)
+        if not self.established:
+            raise NotAllocated(f"{tried} {self}", "it is not established", "establish it first")

@@ -1,0 +1,165 @@
+"""INTx of a claim: a level-triggered line that other functions may share.
+
+The line is masked when it fires.  Then, before any client code runs:
+
+    with a shim      the shim finds out whether it is ours and acknowledges at the device
+    with PCI 2.3     the status register says so, and the INTx disable bit quiets the device;
+                     `unmask` clears the bit again
+    with neither     nobody can tell: the event is delivered and holds the line until `unmask`
+"""
+
+from __future__ import annotations
+
+import logging
+
+from rumpci import pcireg as pr
+from rumpci.errors import NotEnabled
+from rumpci.guard.intr import GuardInterrupt
+from rumpci.guard.message import Read, Write
+from rumpci.guard.router import Router
+from rumpci.guard.shim import BarLimits, Verified, verify
+from rumpci.host import Function, IntrType, Space
+from rumpci.machines.machine import Machine
+
+log = logging.getLogger("rumpci.guard")
+
+STORM_LIMIT = 10_000
+"""So many events in a row, each right after the last was handled, are a storm."""
+_INTERRUPT_STATUS = 1 << 19
+
+
+class IntxInterrupt(GuardInterrupt):
+    """The seam's Interrupt for a function's INTx; `limits` bound its shim."""
+
+    type = IntrType.INTX
+
+    def __init__(
+        self, router: Router, machine: Machine, function: Function, limits: dict[int, BarLimits]
+    ) -> None:
+        at = function.address
+        self._read: Read = lambda reg: machine.conf_read(at, reg)
+        self._write: Write = lambda reg, value: machine.conf_write(at, reg, value)
+        self._pin = router.controller.pin(at, (self._read(pr.PCI_INTERRUPT_REG) >> 8 & 0xFF) - 1)
+        super().__init__(router, at, 0, f"{router.controller.name} pin {self._pin}")
+        self._limits = limits
+        self._bars = {bar: machine.bar(at, bar) for bar in limits}
+        self._can_disable = self._try_disable_bit()
+        self._shim: Verified | None = None
+        self._held = False
+        self.in_a_row = 0
+        self.stormed = False
+
+    def unmask(self) -> None:
+        """See host.Interrupt."""
+        with self._router.lock:
+            self._check_established("unmasking")
+            self.masked = self._held = False
+            if self._can_disable:
+                self._disable(False)
+            self._router.end(self._pin)
+
+    def mask(self) -> None:
+        """See host.Interrupt."""
+        with self._router.lock:
+            self._check_established("masking")
+            self.masked = True
+            if self._can_disable:
+                self._disable(True)
+            else:
+                self._held = True
+
+    def pending(self) -> bool:
+        """See host.Interrupt."""
+        return bool(self._read(pr.PCI_COMMAND_STATUS_REG) & _INTERRUPT_STATUS)
+
+    # ---- what the line calls ---------------------------------------------------------
+
+    def take(self, count: int) -> bool:
+        """See router.Member."""
+        if self.masked and self._can_disable:
+            return False
+        ours, status = self._acknowledge()
+        if ours:
+            self.in_a_row += 1
+            if self.in_a_row > STORM_LIMIT:
+                self._storm()
+            else:
+                self.post(count, status)
+        return ours
+
+    def holds(self) -> bool:
+        """See router.Member."""
+        return self._held
+
+    def _acknowledge(self) -> tuple[bool, tuple[int, ...]]:
+        """Whether it is ours; the device is quiet, or the line held, afterwards."""
+        if self._shim is not None:
+            return self._shim.run(self._access_read, self._access_write)
+        if not self._can_disable:
+            self._held = True
+            return True, ()
+        if not self.pending():
+            return False, ()
+        self.masked = True
+        self._disable(True)
+        return True, ()
+
+    def _storm(self) -> None:
+        self.stormed = self.masked = True
+        if self._can_disable:
+            self._disable(True)
+        else:
+            self._held = True
+        log.warning(
+            "%s interrupted %d times in a row without a pause: it is masked until it is unmasked",
+            self, STORM_LIMIT,
+        )  # fmt: skip
+
+    def _quiet(self) -> None:
+        if not self.masked:
+            self.in_a_row = 0
+
+    # ---- starting and stopping ----------------------------------------------------------
+
+    def _start(self, shim: bytes | None) -> None:
+        self._shim = verify(shim, self._limits) if shim is not None else None
+        self._check_decoding()
+        self._held, self.in_a_row, self.stormed = False, 0, False
+        if self._can_disable:
+            self._disable(False)
+        self._router.join(self._pin, self)
+
+    def _stop(self) -> None:
+        if self._can_disable:
+            self._disable(True)
+        self._held = False
+        self._router.leave(self._pin, self)
+
+    def _check_decoding(self) -> None:
+        """A shim's accesses need decoding: otherwise it would read ones."""
+        command = self._read(pr.PCI_COMMAND_STATUS_REG)
+        for bar in self._shim.bars if self._shim else ():
+            io = self._limits[bar].space is Space.IO
+            if not command & (pr.PCI_COMMAND_IO_ENABLE if io else pr.PCI_COMMAND_MEM_ENABLE):
+                raise NotEnabled(
+                    f"establishing {self} with a shim",
+                    f"decoding of BAR{bar} is off",
+                    "set PCI_COMMAND_MEM_ENABLE or PCI_COMMAND_IO_ENABLE first",
+                )
+
+    def _try_disable_bit(self) -> bool:
+        """Whether the function has the INTx disable bit (PCI 2.3); it is left set."""
+        self._disable(True)
+        return bool(self._read(pr.PCI_COMMAND_STATUS_REG) & pr.PCI_COMMAND_INTERRUPT_DISABLE)
+
+    def _disable(self, on: bool) -> None:
+        command = self._read(pr.PCI_COMMAND_STATUS_REG) & 0xFFFF
+        command &= ~pr.PCI_COMMAND_INTERRUPT_DISABLE
+        command |= pr.PCI_COMMAND_INTERRUPT_DISABLE if on else 0
+        self._write(pr.PCI_COMMAND_STATUS_REG, command)
+
+    def _access_read(self, bar: int, offset: int, width: int) -> int:
+        return self._bars[bar].read(offset, width)
+
+    def _access_write(self, bar: int, offset: int, width: int, value: int) -> None:
+        self._bars[bar].write(offset, width, value)
