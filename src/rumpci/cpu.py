@@ -8,13 +8,14 @@ interleaving is a number, and can be repeated.
 
 from __future__ import annotations
 
+import contextlib
 import heapq
 import itertools
 import logging
 import random
 import select
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
@@ -118,6 +119,10 @@ class Cpu:
         """Make bus accesses and mutex_exit preemption points, chosen by `seed`; None stops it."""
         self._random = None if seed is None else random.Random(seed)  # noqa: S311
 
+    def close(self) -> None:
+        """Close its descriptor."""
+        self._poll.close()
+
     # ---- preemption points -----------------------------------------------------------
 
     def preempt(self) -> None:
@@ -215,3 +220,15 @@ def curcpu() -> Cpu:
         cpu = Cpu()
         _current.set(cpu)
         return cpu
+
+
+@contextlib.contextmanager
+def own_cpu() -> Iterator[Cpu]:
+    """A processor for one run: a mutex left held, or a callout, ends with it."""
+    cpu = Cpu()
+    token = _current.set(cpu)
+    try:
+        yield cpu
+    finally:
+        _current.reset(token)
+        cpu.close()

@@ -12,7 +12,7 @@ from __future__ import annotations
 import enum
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol, Self
 
 from rumpci._native import Mapping
@@ -133,6 +133,23 @@ class Event:
     vector: int
     count: int
     status: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class InterruptInfo:
+    """One row of a host's interrupts, for tools.
+
+    `who` holds it ("" nobody); `state` is free, allocated, established, masked,
+    storm, or unclaimed (it fired, nobody has it, and it was disabled); `count` is
+    how often it fired; `vectors` are the messages that the function could have.
+    """
+
+    address: Address
+    name: str
+    who: str
+    state: str
+    count: int = 0
+    vectors: dict[str, int] = field(default_factory=dict)
 
 
 class Interrupt(Protocol):
@@ -275,6 +292,9 @@ class Host(Protocol):
 
     def claim(self, address: Address, who: str) -> Claim:
         """Take a function for `who` (a name to show).  Raises NoSuchDevice, DeviceBusy."""
+
+    def interrupts(self) -> Sequence[InterruptInfo]:
+        """Who has which interrupt, how lines are routed, what fired and is nobody's."""
 
     def close(self) -> None:
         """Release every claim and let the machine go.  Closing twice does nothing."""

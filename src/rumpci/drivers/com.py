@@ -7,11 +7,7 @@ import select
 
 from rumpci import kern
 from rumpci.autoconf import Driver, aprint_normal_dev, pci_aprint_devinfo
-from rumpci.bus_space import (
-    bus_space_read_multi_1,
-    bus_space_unmap,
-    bus_space_write_multi_1,
-)
+from rumpci.bus_space import bus_space_unmap, bus_space_write_multi_1
 from rumpci.drivers.comreg import (
     COM_CFCR,
     COM_DATA,
@@ -26,8 +22,23 @@ from rumpci.drivers.comreg import (
     COM_MCR,
     COM_NPORTS,
 )
-from rumpci.errors import BadRange
+from rumpci.errors import BadRange, DriverError, WaitTimeout
+from rumpci.kern import (
+    IPL_TTY,
+    cv_broadcast,
+    cv_init,
+    cv_timedwait,
+    mutex_enter,
+    mutex_exit,
+    mutex_init,
+)
 from rumpci.pci import PciAttachArgs, pci_mapreg_submap
+from rumpci.pci_intr import (
+    pci_intr_disestablish,
+    pci_intr_establish_xname,
+    pci_intr_map,
+    pci_intr_string,
+)
 from rumpci.pcireg import (
     PCI_BAR0,
     PCI_CLASS,
@@ -38,10 +49,11 @@ from rumpci.pcireg import (
 
 _COMMUNICATIONS, _SERIAL, _16550 = 0x07, 0x00, 0x02
 _TRANSMIT_LIMIT_US = 1_000_000
+_PATTERN = b"\x55\xaa"
 
 
 class Com(Driver):
-    """Polled: `write` sends text, `read` takes what has arrived, `run` joins a terminal to it."""
+    """`write` sends, polled; `read` takes what an interrupt brought; `run` joins a terminal."""
 
     @staticmethod
     def match(pa: PciAttachArgs) -> bool:
@@ -50,7 +62,7 @@ class Com(Driver):
         return kind == (_COMMUNICATIONS, _SERIAL) and PCI_INTERFACE(pa.pa_class) >= _16550
 
     def attach(self, pa: PciAttachArgs) -> None:
-        """Map the ports, look for the FIFO, and set 115200 8N1."""
+        """Map the ports, look for the FIFO, set 115200 8N1, and send itself two bytes."""
         pci_aprint_devinfo(self, pa)
         self.iot, self.ioh, _, self.ios = pci_mapreg_submap(
             pa, PCI_BAR0, PCI_MAPREG_TYPE_IO, maxsize=COM_NPORTS
@@ -59,14 +71,48 @@ class Com(Driver):
         COM_FIFO.write(self.iot, self.ioh, ENABLE=1, RCV_RST=1, XMT_RST=1)
         self.fifo = COM_FIFO_SIZE if COM_IIR.read(self.iot, self.ioh).FIFO == 3 else 1
         self.set_speed(115_200)
-        COM_MCR.write(self.iot, self.ioh, DTR=1, RTS=1)
         chip = "ns16550a" if self.fifo > 1 else "ns8250 or ns16450"
         aprint_normal_dev(self, f"{chip}, {self.fifo}-byte fifo, 115200 baud")
+        self.establish(pa)
+        self.check_loopback()
+        COM_MCR.write(self.iot, self.ioh, DTR=1, RTS=1, IENABLE=1)
+
+    def establish(self, pa: PciAttachArgs) -> None:
+        """Receive by interrupt."""
+        self.pc, self.received = pa.pa_pc, bytearray()
+        self.lock, self.cv = mutex_init(IPL_TTY), cv_init("comrx")
+        handle = pci_intr_map(pa)
+        self.ih = pci_intr_establish_xname(self.pc, handle, IPL_TTY, self.intr, None, self.xname)
+        COM_IER.write(self.iot, self.ioh, ERXRDY=1)
+        aprint_normal_dev(self, f"interrupting at {pci_intr_string(self.pc, handle)}")
+
+    def check_loopback(self) -> None:
+        """Send two bytes with the line looped back; they must arrive.  Raises DriverError (EIO).
+
+        Source: PC16550D, 8.8.
+        """
+        COM_MCR.write(self.iot, self.ioh, LOOPBACK=1, IENABLE=1)
+        self.write(_PATTERN)
+        if (got := self.read_until(_PATTERN, _TRANSMIT_LIMIT_US)) != _PATTERN:
+            raise DriverError(
+                f"attaching {self.xname}", f"loopback gave {got!r}", "is the interrupt routed?"
+            )
 
     def detach(self) -> None:
-        """Hang up and unmap."""
+        """Hang up, stop interrupts and unmap."""
+        COM_IER.write(self.iot, self.ioh)
         COM_MCR.write(self.iot, self.ioh)
+        pci_intr_disestablish(self.pc, self.ih)
         bus_space_unmap(self.iot, self.ioh, self.ios)
+
+    def intr(self, arg: object) -> bool:
+        """Take every byte that has arrived."""
+        del arg
+        before = len(self.received)
+        while COM_LSR.read(self.iot, self.ioh).RXRDY:
+            self.received.append(COM_DATA.read(self.iot, self.ioh))
+        cv_broadcast(self.cv)
+        return len(self.received) > before
 
     def set_speed(self, rate: int) -> None:
         """Set `rate` (bits a second), 8 data bits, no parity, 1 stop bit.
@@ -90,23 +136,30 @@ class Com(Driver):
 
     def read(self, most: int = 4096) -> bytes:
         """Take what has arrived, at most `most` bytes; empty if nothing has."""
-        data = bytearray()
-        byte = bytearray(1)
-        while len(data) < most and COM_LSR.read(self.iot, self.ioh).RXRDY:
-            bus_space_read_multi_1(self.iot, self.ioh, COM_DATA.offset, byte, 1)
-            data += byte
-        return bytes(data)
+        kern.delay(0)  # a moment for the handler
+        mutex_enter(self.lock)
+        data = bytes(self.received[:most])
+        del self.received[:most]
+        mutex_exit(self.lock)
+        return data
 
     def read_until(self, end: bytes, limit: int) -> bytes:
         """Read until the data ends with `end`, at most `limit` microseconds; what came by then."""
         data, deadline = b"", kern.deadline(limit)
         while not data.endswith(end) and not deadline.passed():
-            data += self.read(1) or self._idle()
+            data += self.read(1) or self._sleep()
         return data
 
-    @staticmethod
-    def _idle() -> bytes:
-        kern.delay(200)
+    def _sleep(self) -> bytes:
+        """Until something arrives, at most a tick."""
+        mutex_enter(self.lock)
+        try:
+            if not self.received:
+                cv_timedwait(self.cv, self.lock, 1)
+        except WaitTimeout:
+            pass
+        finally:
+            mutex_exit(self.lock)
         return b""
 
     def run(self) -> None:
@@ -118,7 +171,7 @@ class Com(Driver):
             os.write(1, self.read())
         deadline = kern.deadline(500_000)
         while not deadline.passed():
-            os.write(1, self.read() or self._idle())
+            os.write(1, self.read() or self._sleep())
 
     def _pass_input(self) -> bool:
         """Send what standard input has; False at its end."""

@@ -10,8 +10,9 @@ from collections.abc import Sequence
 from rumpci.errors import DeadWindow, DeviceBusy, NoSuchDevice
 from rumpci.guard.claim import GuardClaim
 from rumpci.guard.config import check_address, check_register
+from rumpci.guard.report import interrupt_rows
 from rumpci.guard.router import Router
-from rumpci.host import Address, Function
+from rumpci.host import Address, Function, InterruptInfo
 from rumpci.machines.machine import Machine
 
 
@@ -52,6 +53,12 @@ class Guard:
             claim = GuardClaim(self._machine, function, who, self.router, self._forget)
             self._claims[address] = claim
             return claim
+
+    def interrupts(self) -> Sequence[InterruptInfo]:
+        """See host.Host."""
+        with self._lock:
+            claims = dict(self._claims)
+        return list(interrupt_rows(self._machine, self.router, claims))
 
     def close(self) -> None:
         """See host.Host."""

@@ -18,6 +18,7 @@ from rumpci.errors import RumpciError
 
 COMMANDS = {
     "doctor": "What this machine can host, and what to do about the rest.",
+    "intr": "The interrupts of a host: routes, who has them, counts.",
     "list": "The devices of a host: buses, names, BARs, who drives them.",
     "reg": "Read or write one register of a device.",
     "run": "Attach drivers to the devices of a host and run them.",

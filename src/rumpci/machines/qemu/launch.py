@@ -28,6 +28,9 @@ from rumpci.machines.qemu.devices import device_arguments, parse_size
 
 BINARY = "qemu-system-x86_64"
 _MACHINE = "q35,accel=tcg,pit=off,hpet=off,sata=off,smbus=off,vmport=off,memory-backend=ram"
+# one processor; but room for a second makes TCG keep the guest's atomic accesses
+# atomic, and the relay shares RAM with us
+_PROCESSORS = "cpus=1,maxcpus=2"
 _TRACED = "memory_region_ops_*"
 _MEMORY_MAX = 28 << 30  # above 4 GiB, RAM ends before the 64-bit BARs begin
 
@@ -199,7 +202,8 @@ def _pair(ours: contextlib.ExitStack, theirs: contextlib.ExitStack) -> tuple[soc
 
 def _base(ram: int, memory: int, bios: int) -> list[str]:
     return [
-        "-machine", _MACHINE, "-m", f"{memory}B", "-bios", f"/proc/self/fd/{bios}",
+        "-machine", _MACHINE, "-smp", _PROCESSORS, "-m", f"{memory}B",
+        "-bios", f"/proc/self/fd/{bios}",
         "-object", f"memory-backend-file,id=ram,mem-path=/proc/self/fd/{ram},"
         f"size={memory}B,share=on",
         "-display", "none", "-nodefaults", "-no-user-config", "-monitor", "none",

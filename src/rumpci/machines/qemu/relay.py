@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import mmap
 import socket
+import time
 from collections.abc import Callable
 
 from rumpci import _native, kern
@@ -23,7 +24,7 @@ MESSAGE_BASE = 0xFEE0_0000  # Intel SDM volume 3, 10.11.1
 _LEVEL = 1 << 15
 _FIRST_ROOT_PIN, _FIRST_ICH_DEVICE = 20, 25
 _PCI_PINS = range(16, 24)
-_START_LIMIT_US = 10_000_000
+_START_LIMIT_US, _LOOK_SECONDS = 10_000_000, 0.0001
 
 
 class Relay:
@@ -119,13 +120,17 @@ class Relay:
         self._await(lambda: not any(self._words[fw.WANT // 4 + pin] for pin in _PCI_PINS))
 
     def _await(self, done: Callable[[], bool]) -> None:
-        limit = kern.deadline(_START_LIMIT_US)
+        """Look at RAM, and only now and then ask QEMU whether it lives: it has work to do."""
+        limit, looks = kern.deadline(_START_LIMIT_US), 0
         while not done():
             if limit.passed():
                 raise MachineDied(
                     "starting the relay", "it did not answer in 10 s", "open the host again"
                 )
-            self._wire.ask(b"endianness\n")  # raises if the machine is gone
+            looks += 1
+            if looks % 100 == 0:
+                self._wire.ask(b"endianness\n")  # raises if the machine is gone
+            time.sleep(_LOOK_SECONDS)
 
     def close(self) -> None:
         """Let RAM go.  Closing twice does nothing."""
