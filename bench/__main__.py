@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from bench import machine, mapped
+from bench import interrupts, machine, mapped
 from bench.measure import Row
 
 GROUPS: dict[str, Callable[[], Iterator[Row]]] = {
@@ -22,6 +22,7 @@ GROUPS: dict[str, Callable[[], Iterator[Row]]] = {
     "regions": mapped.regions,
     "trapped": machine.trapped,
     "launch": machine.launch,
+    "interrupts": interrupts.interrupts,
 }
 
 
