@@ -59,3 +59,13 @@ def test_asyncio_example(capfd: pytest.CaptureFixture[str]) -> None:
     assert runpy.run_path(str(ROOT / "examples/aio.py"))["main"]("qemu:edu") == 0
     out = capfd.readouterr().out
     assert out == "event 1: cause 0x1\nevent 2: cause 0x2\nevent 3: cause 0x3\n"
+
+
+def test_msix_example_tries_every_vector(capfd: pytest.CaptureFixture[str]) -> None:
+    out = rumpci(
+        capfd, "run", str(ROOT / "examples/msix.py"), "--on", "qemu:e1000e", "--show", "intr"
+    )
+    for index in range(5):
+        assert f"msix0: vector {index}: fired, pending while masked, fired once\n" in out
+        row = next(line for line in out.splitlines() if line.startswith(f"msix0 vec {index}"))
+        assert row.split()[-2:] == ["established", "2"]
