@@ -93,7 +93,7 @@ class MessageInterrupt(GuardInterrupt):
                 "establish it without",
             )
         self._group.check_enabled(str(self))
-        address, data = self._router.controller.message(self._vector)
+        address, data = self._router.controller.message(self._vector, self.address)
         self._group.messages.program(self.index, self._group.total, address, data)
         self._router.connect(self._vector, self.post)
         self._group.started()
@@ -103,6 +103,7 @@ class MessageInterrupt(GuardInterrupt):
         self._mask_if_possible(True)
         self._group.stopped()
         self._router.disconnect(self._vector)
+        self._router.controller.revoke(self._vector)
 
     def _mask_if_possible(self, on: bool) -> None:
         with contextlib.suppress(NotSupported):  # MSI without mask bits: the group is enabled

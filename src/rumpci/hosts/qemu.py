@@ -7,7 +7,7 @@ from rumpci.hosts.url import HostURL
 from rumpci.machines.qemu.launch import Options
 from rumpci.machines.qemu.machine import QemuMachine
 
-KEYS = ("memory", "trace", "binary")
+KEYS = ("memory", "trace", "binary", "iommu")
 
 
 def open_url(url: HostURL) -> Guard:

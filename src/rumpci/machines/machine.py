@@ -52,8 +52,14 @@ class InterruptController(Protocol):
     def watch(self, vector: int, on: bool) -> None:
         """Start or stop telling of a vector; what fired before is not told."""
 
-    def message(self, vector: int) -> tuple[int, int]:
-        """(address, data) that a device must write to fire a vector of `vectors`."""
+    def message(self, vector: int, address: Address) -> tuple[int, int]:
+        """(address, data) that the function at `address` must write to fire a vector.
+
+        Of consecutive vectors, the data of the first plus n fires the nth.
+        """
+
+    def revoke(self, vector: int) -> None:
+        """Let no function fire a vector any more, where the machine can see to that."""
 
     def pin(self, address: Address, intx: int) -> int:
         """The pin that a function's INTA (0) to INTD (3) is wired to."""

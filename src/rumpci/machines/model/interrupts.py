@@ -46,9 +46,13 @@ class ModelInterrupts:
             (self._watched.add if on else self._watched.discard)(vector)
             self._counts.pop(vector, None)
 
-    def message(self, vector: int) -> tuple[int, int]:
+    def message(self, vector: int, address: Address) -> tuple[int, int]:
         """See InterruptController."""
+        del address
         return MESSAGE_BASE, vector
+
+    def revoke(self, vector: int) -> None:
+        """See InterruptController: a model cannot forge, it has no data of its own."""
 
     def pin(self, address: Address, intx: int) -> int:
         """See InterruptController."""

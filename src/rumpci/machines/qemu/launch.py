@@ -40,12 +40,20 @@ class Options:
     """The keys of a `qemu:` URL.
 
     `memory` is the RAM's size, `trace` a file for QEMU's own log of every
-    register access, `binary` another QEMU.
+    register access, `binary` another QEMU, `iommu` "on" or "off".
     """
 
     memory: str = "64M"
     trace: str = ""
     binary: str = BINARY
+    iommu: str = "on"
+
+    @property
+    def has_iommu(self) -> bool:
+        """Whether the machine has an IOMMU.  Raises BadURL (EINVAL) for a word that is neither."""
+        if self.iommu not in ("on", "off"):
+            raise BadURL(f"iommu={self.iommu}", "neither on nor off", "write iommu=on or iommu=off")
+        return self.iommu == "on"
 
 
 class QemuProcess:
@@ -107,7 +115,8 @@ class QemuProcess:
             theirs.callback(arguments.close)
             self._process = _spawn(
                 [program, *_base(self.ram, self.memory, bios),
-                 *_sockets(qtest_fd, qmp_fd, wake_fd), *_trace(options), *arguments.argv],
+                 *_sockets(qtest_fd, qmp_fd, wake_fd), *_iommu(options), *_trace(options),
+                 *arguments.argv],
                 self._output, (self.ram, bios, qtest_fd, qmp_fd, wake_fd, *arguments.fds),
             )  # fmt: skip
         resources.callback(self._end)
@@ -220,6 +229,10 @@ def _sockets(qtest: int, qmp: int, wake: int) -> list[str]:
         "-chardev", f"socket,id=wake,fd={wake}",
         "-device", f"isa-debugcon,iobase={firmware.PORT:#x},chardev=wake",
     ]  # fmt: skip
+
+
+def _iommu(options: Options) -> list[str]:
+    return ["-device", "intel-iommu,intremap=on,caching-mode=on"] if options.has_iommu else []
 
 
 def _trace(options: Options) -> list[str]:

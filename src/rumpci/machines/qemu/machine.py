@@ -46,7 +46,7 @@ class QemuMachine:
             self._bridges = {f.secondary: f.address for f in self._functions}
             process = self.process
             self.interrupts = Relay(process.wire, process.ram, process.wake, self._bridges.get)
-            self.interrupts.start()
+            self.interrupts.start(options.has_iommu)
         except BaseException:
             self.process.close()
             raise

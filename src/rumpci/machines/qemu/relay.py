@@ -19,6 +19,7 @@ from rumpci.errors import MachineDied
 from rumpci.host import Address
 from rumpci.machines.qemu import firmware as fw
 from rumpci.machines.qemu._wire import Bar, Wire
+from rumpci.machines.qemu.remap import IOAPIC_SOURCE, Remapping, source
 
 MESSAGE_BASE = 0xFEE0_0000  # Intel SDM volume 3, 10.11.1
 _LEVEL = 1 << 15
@@ -32,7 +33,7 @@ class Relay:
 
     name = "ioapic0"
     vectors = range(0x50, 0xF0)
-    low_ram = 0x8000  # bytes at the start of RAM that are the relay's
+    low_ram = 0x10000  # bytes at the start of RAM that are the relay's and the remapping unit's
 
     def __init__(
         self, wire: Wire, ram: int, wake: socket.socket, parent: Callable[[int], Address | None]
@@ -45,6 +46,7 @@ class Relay:
         self._wake, self._parent = wake, parent
         self._apic = Bar(wire, MESSAGE_BASE, 0x1000)
         self._wire = wire
+        self._remapping: Remapping | None = None
         wake.setblocking(False)
 
     def fileno(self) -> int:
@@ -76,9 +78,17 @@ class Relay:
         else:
             self._watched.discard(vector)
 
-    def message(self, vector: int) -> tuple[int, int]:
+    def message(self, vector: int, address: Address) -> tuple[int, int]:
         """See InterruptController."""
-        return MESSAGE_BASE, vector
+        if self._remapping is None:
+            return MESSAGE_BASE, vector
+        self._remapping.set(vector, source(address))
+        return self._remapping.message(vector)
+
+    def revoke(self, vector: int) -> None:
+        """See InterruptController."""
+        if self._remapping is not None:
+            self._remapping.clear(vector)
 
     def pin(self, address: Address, intx: int) -> int:
         """See InterruptController.  PCI-PCI Bridge 1.2, 9.1; ICH9 data sheet, 10.1.31 and on."""
@@ -103,18 +113,25 @@ class Relay:
 
     def _apply(self, pin: int, entry: int) -> None:
         """Have the relay write a redirection entry: it alone touches the I/O APIC."""
+        if self._remapping is not None:
+            entry |= self._remapping.line(self.line_vector(pin))
         self._entries[fw.ENTRY // 8 + pin] = entry
         self._words[fw.WANT // 4 + pin] = 1
         _native.fence()
         self._apic.write(0, 4, fw.APPLY)
 
-    def start(self) -> None:
+    def start(self, remapping: bool) -> None:
         """Wait for the relay, and have it make every PCI pin level-triggered and masked.
 
-        An edge-triggered pin, as they come, would forget a line asserted while it is masked.
+        With `remapping`, the machine's IOMMU checks who fires which vector.  An
+        edge-triggered pin, as they come, would forget a line asserted while it is masked.
         Raises MachineDied (EIO) if the relay does not answer.
         """
         self._await(lambda: bool(self._words[fw.READY // 4]))
+        if remapping:
+            self._remapping = Remapping(self._wire, self._entries)
+            for pin in _PCI_PINS:
+                self._remapping.set(self.line_vector(pin), IOAPIC_SOURCE, level=True)
         for pin in _PCI_PINS:
             self.mask_line(pin)
         self._await(lambda: not any(self._words[fw.WANT // 4 + pin] for pin in _PCI_PINS))
