@@ -12,6 +12,7 @@ import contextlib
 import heapq
 import itertools
 import logging
+import os
 import random
 import select
 import time
@@ -29,6 +30,8 @@ IPL_NONE, IPL_SOFTCLOCK, IPL_SOFTBIO, IPL_SOFTNET, IPL_SOFTSERIAL = range(5)
 IPL_VM, IPL_SCHED, IPL_HIGH = 5, 6, 7
 IPL_BIO = IPL_NET = IPL_TTY = IPL_VM
 
+SPIN_SECONDS = 100e-6
+"""How long a wait looks again and again before it sleeps."""
 PREEMPT_CHANCE = 0.25
 """How likely a seeded preemption point is to be taken."""
 
@@ -138,10 +141,22 @@ class Cpu:
         if self._timers:
             due = (self._timers[0].when - time.monotonic_ns()) / 1e9
             seconds = min(seconds, max(due, 0))
-        for fd, _ in self._poll.poll(0 if ran else seconds):
+        for fd, _ in self._wait(0 if ran else seconds):
             if handler := self._handlers.get(fd):
                 ran = self._run(handler) or ran
         return self._run_due() or ran
+
+    def _wait(self, seconds: float) -> list[tuple[int, int]]:
+        """What is readable within `seconds`: look a moment, as a sleep takes long to end."""
+        if seconds <= 0:
+            return self._poll.poll(0)
+        spin = time.perf_counter() + min(seconds, SPIN_SECONDS)
+        while time.perf_counter() < spin:
+            for fd, handler in self._handlers.items():
+                if handler.interrupt.ready():
+                    return [(fd, select.EPOLLIN)]
+            os.sched_yield()
+        return self._poll.poll(max(seconds - SPIN_SECONDS, 0))
 
     def _pause(self, seconds: float) -> bool:
         """Wait with interrupts blocked: nothing may run."""

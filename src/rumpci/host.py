@@ -175,6 +175,9 @@ class Interrupt(Protocol):
     def read(self) -> list[Event]:
         """The events so far, the oldest first; empty if there are none.  Never blocks."""
 
+    def ready(self) -> bool:
+        """Whether `read` would find something, as far as can be told without a system call."""
+
     def unmask(self) -> None:
         """Let it fire again after its event was handled."""
 

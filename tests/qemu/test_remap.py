@@ -42,10 +42,10 @@ def program(machine: QemuMachine, at: Address, message: tuple[int, int]) -> None
 
 
 def fires(machine: QemuMachine, at: Address) -> bool:
-    """Whether raising at the device fires VECTOR; another vector behind it says when to stop."""
+    """Whether raising at the device fires VECTOR; one of lower priority says when to stop."""
     machine.bar(at, 0).write(RAISE, 4, 1)
     machine.bar(at, 0).barrier()
-    probe = VECTOR + 1
+    probe = VECTOR - 0x10
     machine.interrupts.watch(probe, True)
     machine.process.wire.ask(b"writel 0xfee00000 %#x\n" % probe)  # the processor's own: no unit
     seen: set[int] = set()

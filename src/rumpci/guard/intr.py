@@ -32,6 +32,7 @@ class GuardInterrupt(ABC):
         self._router = router
         self._events: deque[Event] = deque()
         self._sequence = 0
+        self._reading = self._signalled = False
         self._left = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._poll = select.epoll()
         self._poll.register(router.controller.fileno(), select.EPOLLIN)
@@ -55,14 +56,28 @@ class GuardInterrupt(ABC):
         """See host.Interrupt."""
         self._check_allocated("reading")
         with self._router.lock:
-            self._router.service()
-            events = list(self._events)
-            if events:
-                self._events.clear()
-                os.eventfd_read(self._left)
-            else:
+            self._reading = True  # what comes now needs no waking: it is being read
+            try:
+                self._router.service()
+            finally:
+                self._reading = False
+            events = self._take_all()
+            if not events:
                 self._quiet()
             return events
+
+    def _take_all(self) -> list[Event]:
+        """The queue, and the descriptor no longer readable."""
+        events = list(self._events)
+        self._events.clear()
+        if self._signalled:
+            self._signalled = False
+            os.eventfd_read(self._left)
+        return events
+
+    def ready(self) -> bool:
+        """See host.Interrupt."""
+        return bool(self._events) or self._router.controller.fired()
 
     def disestablish(self) -> None:
         """See host.Interrupt."""
@@ -71,9 +86,7 @@ class GuardInterrupt(ABC):
                 return
             self.established = False
             self._stop()
-            if self._events:
-                self._events.clear()
-                os.eventfd_read(self._left)
+            self._take_all()
 
     def release(self) -> None:
         """Disestablish, and give back vector and descriptors."""
@@ -90,7 +103,8 @@ class GuardInterrupt(ABC):
         if len(self._events) >= QUEUE:
             last = self._events.pop()
             count += last.count
-        elif not self._events:
+        elif not self._signalled and not self._reading:
+            self._signalled = True
             os.eventfd_write(self._left, 1)
         self._events.append(Event(self._sequence, self.index, count, status))
 

@@ -49,6 +49,9 @@ class InterruptController(Protocol):
     def collect(self) -> list[tuple[int, int]]:
         """(vector, how many times) of every watched vector that fired since the last call."""
 
+    def fired(self) -> bool:
+        """Whether `collect` would tell of something; no system call."""
+
     def watch(self, vector: int, on: bool) -> None:
         """Start or stop telling of a vector; what fired before is not told."""
 

@@ -40,6 +40,10 @@ class ModelInterrupts:
             self._counts.clear()
             return found
 
+    def fired(self) -> bool:
+        """See InterruptController."""
+        return bool(self._counts)
+
     def watch(self, vector: int, on: bool) -> None:
         """See InterruptController."""
         with self._lock:

@@ -25,6 +25,7 @@ MESSAGE_BASE = 0xFEE0_0000  # Intel SDM volume 3, 10.11.1
 _LEVEL = 1 << 15
 _FIRST_ROOT_PIN, _FIRST_ICH_DEVICE = 20, 25
 _PCI_PINS = range(16, 24)
+_FIRST_COUNT = fw.COUNTS // 4
 _START_LIMIT_US, _LOOK_SECONDS = 10_000_000, 0.0001
 
 
@@ -64,16 +65,21 @@ class Relay:
         _native.fence()  # from here on a new interrupt wakes us again
         found = []
         for vector in self._watched:
-            count = self._words[fw.COUNTS // 4 + vector]
+            count = self._words[_FIRST_COUNT + vector]
             if count != self._seen[vector]:
                 found.append((vector, (count - self._seen[vector]) & 0xFFFF_FFFF))
                 self._seen[vector] = count
         return found
 
+    def fired(self) -> bool:
+        """See InterruptController."""
+        words, seen = self._words, self._seen
+        return any(words[_FIRST_COUNT + vector] != seen[vector] for vector in self._watched)
+
     def watch(self, vector: int, on: bool) -> None:
         """See InterruptController."""
         if on:
-            self._seen[vector] = self._words[fw.COUNTS // 4 + vector]
+            self._seen[vector] = self._words[_FIRST_COUNT + vector]
             self._watched.add(vector)
         else:
             self._watched.discard(vector)
