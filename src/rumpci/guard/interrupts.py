@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 
 from rumpci import pcireg as pr
@@ -62,9 +63,10 @@ class Interrupts:
     def release(self) -> None:
         """See host.Claim.intr_release."""
         with self._router.lock:
-            for interrupt in self.held:
-                interrupt.release()
-            self.held = []
+            held, self.held = self.held, []
+            with contextlib.ExitStack() as stack:  # each one, whatever the others raise
+                for interrupt in held:
+                    stack.callback(interrupt.release)
 
     def uses_messages(self) -> bool:
         """Whether the client holds MSI or MSI-X vectors, which need bus mastering."""

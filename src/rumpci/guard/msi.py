@@ -82,8 +82,10 @@ class MessageInterrupt(GuardInterrupt):
     def release(self) -> None:
         """See GuardInterrupt."""
         if not self.released:
-            super().release()
-            self._router.free(self._vector)
+            try:
+                super().release()
+            finally:
+                self._router.free(self._vector)
 
     def _start(self, shim: bytes | None) -> None:
         if shim is not None:
