@@ -67,17 +67,19 @@ class IntxInterrupt(GuardInterrupt):
                 self._disable(True)
             else:
                 self._held = True
+                self._router.hold(self._pin)
 
     def pending(self) -> bool:
         """See host.Interrupt."""
+        self._check_allocated("asking")
         return bool(self._read(pr.PCI_COMMAND_STATUS_REG) & _INTERRUPT_STATUS)
 
     # ---- what the line calls ---------------------------------------------------------
 
     def take(self, count: int) -> bool:
         """See router.Member."""
-        if self.masked and self._can_disable:
-            return False
+        if self.masked:
+            return self._held  # it waits for `unmask`; with the disable bit it was not this one
         ours, status = self._acknowledge()
         if ours:
             self.in_a_row += 1
