@@ -80,7 +80,7 @@ class Interrupts:
             first = self._router.allocate(total, align=total)
             vectors = list(range(first, first + total))
         else:
-            vectors = [self._router.allocate(1) for _ in indices]
+            vectors = self._take_vectors(total)
         group = MessageGroup(
             type_, self._messages[type_], total, lambda: self._read(pr.PCI_COMMAND_STATUS_REG)
         )
@@ -91,6 +91,18 @@ class Interrupts:
             )
             for index, vector in zip(indices, vectors, strict=True)
         ]
+
+    def _take_vectors(self, total: int) -> list[int]:
+        """All of them, or none.  Raises NoVectors (ENOSPC)."""
+        vectors: list[int] = []
+        try:
+            while len(vectors) < total:
+                vectors.append(self._router.allocate(1))
+        except NoVectors:
+            for vector in vectors:
+                self._router.free(vector)
+            raise
+        return vectors
 
     def _check(self, type_: IntrType, indices: Sequence[int]) -> None:
         tried = f"allocating {type_.value} {list(indices)} of {self._function.address}"

@@ -77,6 +77,7 @@ class MessageInterrupt(GuardInterrupt):
 
     def pending(self) -> bool:
         """See host.Interrupt."""
+        self._check_allocated("asking")
         return self._group.messages.pending(self.index)
 
     def release(self) -> None:
