@@ -48,9 +48,11 @@ class Signaller(Model):
         self.signals.line(False)
 
     def read(self, bar: int, offset: int, width: int) -> int:
+        del width
         return self.causes if (bar, offset) == (0, CAUSES) else 0
 
     def write(self, bar: int, offset: int, width: int, value: int) -> None:
+        del width
         if (bar, offset) == (0, ACK):
             self.causes &= ~value
             if not self.causes:
@@ -101,7 +103,11 @@ class Bench:
         """Make a function as before PCI 2.3: no INTx disable, no interrupt status."""
         config = self.machine._slots[Address(0, 0, slot, 0)].config
         config._writable[pr.PCI_COMMAND_STATUS_REG + 1] &= ~0x04
-        config.set_interrupt_status = lambda _level: None  # type: ignore[method-assign]
+        config.set_interrupt_status = _show_nothing  # type: ignore[method-assign]
+
+
+def _show_nothing(level: bool) -> None:
+    del level
 
 
 @contextlib.contextmanager
