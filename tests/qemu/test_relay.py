@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import re
 import select
@@ -305,6 +306,7 @@ def test_a_machine_that_is_killed_ends_the_wait_for_its_interrupts() -> None:
 @pytest.mark.parametrize("type_", [IntrType.INTX, IntrType.MSI])
 def test_nothing_stays_open_after_a_machine_died(type_: IntrType) -> None:
     def opened() -> int:
+        gc.collect()
         return len(os.listdir("/proc/self/fd"))
 
     def die() -> None:
