@@ -19,7 +19,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from rumpci.errors import NotSupported
 from rumpci.host import Event, Interrupt
@@ -41,7 +41,7 @@ class Handler:
     """An established handler: `function(arg)` returns whether the interrupt was its.
 
     `event` is the record it is being called for; `count` how often it fired; `owner`
-    the claim whose interrupt it is.
+    the claim whose interrupt it is; `live` whether it is still established.
     """
 
     interrupt: Interrupt
@@ -53,6 +53,13 @@ class Handler:
     event: Event | None = None
     count: int = 0
     failed: BaseException | None = None
+    live: bool = False
+
+
+class HeldMutex(Protocol):
+    """A mutex(9) that is held; `level` is the IPL to go back to when it is released."""
+
+    level: int
 
 
 @dataclass(order=True)
@@ -66,11 +73,15 @@ class Timer:
 
 
 class Cpu:
-    """Handlers, soft interrupts, timers; `level` is the current IPL."""
+    """Handlers, soft interrupts, timers; `level` is the current IPL.
+
+    `mutexes` are those that are held, in the order they were taken.
+    """
 
     def __init__(self) -> None:
         self.level = IPL_NONE
         self.failures: list[BaseException] = []
+        self.mutexes: list[HeldMutex] = []
         self._handlers: dict[int, Handler] = {}
         self._poll = select.epoll()
         self._timers: list[Timer] = []
@@ -84,14 +95,17 @@ class Cpu:
         """Call the handler at preemption points when its interrupt has events."""
         fd = handler.interrupt.fileno()
         self._handlers[fd] = handler
+        handler.live = True
         self._poll.register(fd, select.EPOLLIN)
 
     def disestablish(self, handler: Handler) -> None:
         """Call it no more.  Doing it twice does nothing."""
+        handler.live = False
         for fd, known in list(self._handlers.items()):
             if known is handler:
                 del self._handlers[fd]
-                self._poll.unregister(fd)
+                with contextlib.suppress(OSError):  # closed with its claim, and forgotten so
+                    self._poll.unregister(fd)
 
     def handlers_of(self, interrupt: Interrupt) -> list[Handler]:
         """The handlers that are established for an interrupt."""
@@ -115,8 +129,11 @@ class Cpu:
             self._soft.append(run)
 
     def idle_forever(self) -> bool:
-        """Whether nothing could ever end a wait."""
-        return not (self._handlers or self._timers or self._soft)
+        """Whether nothing that may run at this level could ever end a wait."""
+        if self.level >= IPL_VM:
+            return True
+        later = self.level < IPL_SOFTCLOCK and (self._soft or any(t.live for t in self._timers))
+        return not (self._handlers or later)
 
     def seed(self, seed: int | None) -> None:
         """Make bus accesses and mutex_exit preemption points, chosen by `seed`; None stops it."""
@@ -138,7 +155,7 @@ class Cpu:
         if self.level >= IPL_VM:
             return self._pause(seconds)
         ran = self._run_due()
-        if self._timers:
+        if self._timers and self.level < IPL_SOFTCLOCK:
             due = (self._timers[0].when - time.monotonic_ns()) / 1e9
             seconds = min(seconds, max(due, 0))
         for fd, _ in self._wait(0 if ran else seconds):
@@ -170,7 +187,7 @@ class Cpu:
         for event in handler.interrupt.read():
             handler.event, ran = event, True
             handler.count += event.count
-            if not self._call(handler):
+            if not self._call(handler) or not handler.live:
                 return ran
         if ran:
             handler.interrupt.unmask()
@@ -195,6 +212,8 @@ class Cpu:
         )  # fmt: skip
         handler.failed = error
         self.failures.append(error)
+        if not handler.live:  # it disestablished itself before
+            return
         self.disestablish(handler)
         try:
             handler.interrupt.mask()

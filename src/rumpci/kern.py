@@ -107,6 +107,7 @@ def mutex_enter(mtx: Kmutex) -> None:
         )
     cpu = curcpu()
     mtx.held, mtx.level = True, cpu.level
+    cpu.mutexes.append(mtx)
     cpu.level = max(cpu.level, mtx.ipl)
 
 
@@ -130,10 +131,15 @@ def mutex_owned(mtx: Kmutex) -> bool:
 
 
 def _leave(mtx: Kmutex) -> None:
-    if not mtx.held:
+    held = curcpu().mutexes
+    if mtx not in held:
         raise LockError("mutex_exit", "the mutex is not held", "call mutex_enter first")
-    mtx.held = False
-    curcpu().level = mtx.level
+    mtx.held, at = False, held.index(mtx)
+    if at == len(held) - 1:
+        curcpu().level = mtx.level
+    else:  # the level falls with the last one, as in NetBSD
+        held[at + 1].level = mtx.level
+    del held[at]
 
 
 # ---- condvar(9) -----------------------------------------------------------------------
@@ -221,7 +227,7 @@ def callout_setfunc(c: Callout, function: Callable[[Any], object], arg: Any = No
 
 
 def callout_schedule(c: Callout, ticks: int) -> None:
-    """Call its function once, `ticks` from now; an earlier request is forgotten."""
+    """Call its function once, `ticks` (at least 1) from now; an earlier request is forgotten."""
     callout_stop(c)
 
     def run() -> None:
@@ -229,7 +235,7 @@ def callout_schedule(c: Callout, ticks: int) -> None:
         if c.function:
             c.function(c.arg)
 
-    c.timer = curcpu().schedule(ticks * 1_000_000 // hz, run)
+    c.timer = curcpu().schedule(max(ticks, 1) * 1_000_000 // hz, run)
 
 
 def callout_reset(

@@ -98,6 +98,8 @@ class GuardClaim:
     def intr_release(self) -> None:
         """See host.Claim."""
         with self._lock:
+            if self._released:
+                return  # they are gone, and the function may be somebody else's
             self.interrupts.release()
             self._config.allow_master(False)
 

@@ -128,8 +128,11 @@ class ConfigSpace:
         current = self._read(reg)
         self._report(reg, rule.refused(current, value))
         if rule.write | rule.clear:
+            waking = self._wakes(reg, current, value)
+            command = self._read(pr.PCI_COMMAND_STATUS_REG) if waking else 0
             self._write(reg, rule.merge(current, value))
-            self._after(reg, current, value)
+            if waking:  # it may have been reset
+                self.restore(command)
 
     def allow_master(self, on: bool) -> None:
         """Let the client switch bus mastering on, or switch it off for it."""
@@ -154,21 +157,27 @@ class ConfigSpace:
                 self._who, self._function.address, refused, reg,
             )  # fmt: skip
 
-    def _after(self, reg: int, before: int, value: int) -> None:
-        """Put the BARs back when a function wakes from D3hot, which may have reset it."""
+    def _wakes(self, reg: int, before: int, value: int) -> bool:
+        """Whether a write wakes the function from D3hot."""
         power = self.caps.get(pr.PCI_CAP_PWRMGMT)
         if power is None or reg != power + pr.PCI_PMCSR:
-            return
-        if before & pr.PCI_PMCSR_STATE_MASK == pr.PCI_PWR_D3 and not value & 3:
-            self.restore()
+            return False
+        return before & pr.PCI_PMCSR_STATE_MASK == pr.PCI_PWR_D3 and not value & 3
 
-    def restore(self) -> None:
-        """Write back what the function had when it was claimed; bus mastering stays off."""
+    def restore(self, before: int | None = None) -> None:
+        """Write back what the function had when it was claimed; bus mastering stays off.
+
+        INTx disable is as in the command register `before`, else as it is now.
+        """
+        if before is None:
+            before = self._read(pr.PCI_COMMAND_STATUS_REG)
         for reg in self._bars:
             self._write(reg, self._saved[reg])
         self._write(pr.PCI_BHLC_REG, self._saved[pr.PCI_BHLC_REG])
         command = self._saved[pr.PCI_COMMAND_STATUS_REG] & 0xFFFF
-        self._write(pr.PCI_COMMAND_STATUS_REG, command & ~pr.PCI_COMMAND_MASTER_ENABLE)
+        command &= ~(pr.PCI_COMMAND_MASTER_ENABLE | pr.PCI_COMMAND_INTERRUPT_DISABLE)
+        command |= before & pr.PCI_COMMAND_INTERRUPT_DISABLE
+        self._write(pr.PCI_COMMAND_STATUS_REG, command)
 
 
 def check_register(reg: int, tried: str) -> None:

@@ -24,7 +24,7 @@ class Guard:
         self._machine = machine
         self._lock = threading.Lock()
         self._claims: dict[Address, GuardClaim] = {}
-        self.router = Router(machine, lambda: list(self._claims))
+        self.router = Router(machine)
 
     def functions(self) -> Sequence[Function]:
         """See host.Host."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 
 from rumpci import pcireg as pr
@@ -62,9 +63,10 @@ class Interrupts:
     def release(self) -> None:
         """See host.Claim.intr_release."""
         with self._router.lock:
-            for interrupt in self.held:
-                interrupt.release()
-            self.held = []
+            held, self.held = self.held, []
+            with contextlib.ExitStack() as stack:  # each one, whatever the others raise
+                for interrupt in held:
+                    stack.callback(interrupt.release)
 
     def uses_messages(self) -> bool:
         """Whether the client holds MSI or MSI-X vectors, which need bus mastering."""
@@ -78,7 +80,7 @@ class Interrupts:
             first = self._router.allocate(total, align=total)
             vectors = list(range(first, first + total))
         else:
-            vectors = [self._router.allocate(1) for _ in indices]
+            vectors = self._take_vectors(total)
         group = MessageGroup(
             type_, self._messages[type_], total, lambda: self._read(pr.PCI_COMMAND_STATUS_REG)
         )
@@ -89,6 +91,18 @@ class Interrupts:
             )
             for index, vector in zip(indices, vectors, strict=True)
         ]
+
+    def _take_vectors(self, total: int) -> list[int]:
+        """All of them, or none.  Raises NoVectors (ENOSPC)."""
+        vectors: list[int] = []
+        try:
+            while len(vectors) < total:
+                vectors.append(self._router.allocate(1))
+        except NoVectors:
+            for vector in vectors:
+                self._router.free(vector)
+            raise
+        return vectors
 
     def _check(self, type_: IntrType, indices: Sequence[int]) -> None:
         tried = f"allocating {type_.value} {list(indices)} of {self._function.address}"

@@ -90,8 +90,11 @@ class GuardInterrupt(ABC):
 
     def release(self) -> None:
         """Disestablish, and give back vector and descriptors."""
-        self.disestablish()
-        if not self.released:
+        if self.released:
+            return
+        try:
+            self.disestablish()
+        finally:  # a machine that died leaves no descriptors
             self.released = True
             self._poll.close()
             os.close(self._left)

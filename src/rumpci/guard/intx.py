@@ -11,6 +11,7 @@ The line is masked when it fires.  Then, before any client code runs:
 from __future__ import annotations
 
 import logging
+import time
 
 from rumpci import pcireg as pr
 from rumpci.errors import NotEnabled
@@ -25,6 +26,8 @@ log = logging.getLogger("rumpci.guard")
 
 STORM_LIMIT = 10_000
 """So many events in a row, each right after the last was handled, are a storm."""
+_PAUSE_NS = 100_000
+"""After so long, what has no interrupt status bit had been quiet when it was unmasked."""
 _INTERRUPT_STATUS = 1 << 19
 
 
@@ -46,7 +49,7 @@ class IntxInterrupt(GuardInterrupt):
         self._can_disable = self._try_disable_bit()
         self._shim: Verified | None = None
         self._held = False
-        self.in_a_row = 0
+        self.in_a_row = self._unmasked_at = 0
         self.stormed = False
 
     def unmask(self) -> None:
@@ -54,8 +57,9 @@ class IntxInterrupt(GuardInterrupt):
         with self._router.lock:
             self._check_established("unmasking")
             self.masked = self._held = False
-            if self._can_disable:
-                self._disable(False)
+            if self._can_disable and not self._disable(False) & _INTERRUPT_STATUS:
+                self.in_a_row = 0  # the handler made it quiet
+            self._unmasked_at = time.monotonic_ns()
             self._router.end(self._pin)
 
     def mask(self) -> None:
@@ -67,17 +71,21 @@ class IntxInterrupt(GuardInterrupt):
                 self._disable(True)
             else:
                 self._held = True
+                self._router.hold(self._pin)
 
     def pending(self) -> bool:
         """See host.Interrupt."""
+        self._check_allocated("asking")
         return bool(self._read(pr.PCI_COMMAND_STATUS_REG) & _INTERRUPT_STATUS)
 
     # ---- what the line calls ---------------------------------------------------------
 
     def take(self, count: int) -> bool:
         """See router.Member."""
-        if self.masked and self._can_disable:
-            return False
+        if not self._can_disable and time.monotonic_ns() - self._unmasked_at > _PAUSE_NS:
+            self.in_a_row = 0
+        if self.masked:
+            return self._held  # it waits for `unmask`; with the disable bit it was not this one
         ours, status = self._acknowledge()
         if ours:
             self.in_a_row += 1
@@ -152,11 +160,14 @@ class IntxInterrupt(GuardInterrupt):
         self._disable(True)
         return bool(self._read(pr.PCI_COMMAND_STATUS_REG) & pr.PCI_COMMAND_INTERRUPT_DISABLE)
 
-    def _disable(self, on: bool) -> None:
-        command = self._read(pr.PCI_COMMAND_STATUS_REG) & 0xFFFF
+    def _disable(self, on: bool) -> int:
+        """Set or clear INTx disable; returns command and status as they were."""
+        before = self._read(pr.PCI_COMMAND_STATUS_REG)
+        command = before & 0xFFFF
         command &= ~pr.PCI_COMMAND_INTERRUPT_DISABLE
         command |= pr.PCI_COMMAND_INTERRUPT_DISABLE if on else 0
         self._write(pr.PCI_COMMAND_STATUS_REG, command)
+        return before
 
     def _access_read(self, bar: int, offset: int, width: int) -> int:
         return self._bars[bar].read(offset, width)

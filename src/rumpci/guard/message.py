@@ -5,9 +5,11 @@ Source: PCI 3.0, 6.8.1 (MSI), 6.8.2 (MSI-X).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from typing import Protocol
 
+from rumpci import pcireg as pr
 from rumpci.errors import NotSupported
 from rumpci.machines.machine import BarAccess
 
@@ -50,15 +52,13 @@ class Msi:
         return self._count
 
     def program(self, index: int, total: int, address: int, data: int) -> None:
-        """See Messages; vectors are consecutive, so that of the first says all."""
+        """See Messages; vectors are consecutive: what the first one writes says all."""
         if self._mask:
             self.mask(index, True)
-        if index:
-            return
         self._write(self._at + 4, address & 0xFFFF_FFFF)
         if self._wide:
             self._write(self._at + 8, address >> 32)
-        self._write(self._data, self._read(self._data) & ~0xFFFF | data)
+        self._write(self._data, self._read(self._data) & ~0xFFFF | data - index)
         control = self._read(self._at) & ~(0x70 << 16)
         self._write(self._at, control | (total.bit_length() - 1) << 20)
 
@@ -114,8 +114,23 @@ class Msix:
 
     def mask(self, index: int, on: bool) -> None:
         """See Messages."""
-        self._table.write(self._start + 16 * index + 12, 4, int(on))
+        with self._decoded():
+            self._table.write(self._start + 16 * index + 12, 4, int(on))
 
     def pending(self, index: int) -> bool:
         """See Messages."""
-        return bool(self._pba.read(self._bits + index // 32 * 4, 4) >> index % 32 & 1)
+        with self._decoded():
+            return bool(self._pba.read(self._bits + index // 32 * 4, 4) >> index % 32 & 1)
+
+    @contextlib.contextmanager
+    def _decoded(self) -> Iterator[None]:
+        """Let the table answer, whether or not the client switched decoding off."""
+        command = self._read(pr.PCI_COMMAND_STATUS_REG) & 0xFFFF
+        if command & pr.PCI_COMMAND_MEM_ENABLE:
+            yield
+            return
+        self._write(pr.PCI_COMMAND_STATUS_REG, command | pr.PCI_COMMAND_MEM_ENABLE)
+        try:
+            yield
+        finally:
+            self._write(pr.PCI_COMMAND_STATUS_REG, command)

@@ -77,13 +77,16 @@ class MessageInterrupt(GuardInterrupt):
 
     def pending(self) -> bool:
         """See host.Interrupt."""
+        self._check_allocated("asking")
         return self._group.messages.pending(self.index)
 
     def release(self) -> None:
         """See GuardInterrupt."""
         if not self.released:
-            super().release()
-            self._router.free(self._vector)
+            try:
+                super().release()
+            finally:
+                self._router.free(self._vector)
 
     def _start(self, shim: bytes | None) -> None:
         if shim is not None:

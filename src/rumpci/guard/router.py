@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -40,9 +40,13 @@ class Member(Protocol):
 
 @dataclass
 class Line:
-    """One pin, its members, and what happened on it."""
+    """One pin, its members, and what happened on it.
+
+    `open` is whether it was unmasked and has not fired since, as far as was collected.
+    """
 
     pin: int
+    open: bool = False
     members: list[Member] = field(default_factory=list)
     fired: int = 0
     strays: int = 0
@@ -53,10 +57,10 @@ class Line:
 class Router:
     """The vectors and lines of one machine, for the guard's claims."""
 
-    def __init__(self, machine: Machine, claimed: Callable[[], Sequence[Address]]) -> None:
+    def __init__(self, machine: Machine) -> None:
         self.lock = threading.RLock()
         self.controller = machine.interrupts
-        self._machine, self._claimed = machine, claimed
+        self._machine = machine
         self._targets: dict[int, Callable[[int], None]] = {}
         self.lines: dict[int, Line] = {}
         self._units: dict[str, int] = {}
@@ -130,8 +134,14 @@ class Router:
             if line.members:
                 self._end(line)
             else:
-                self.controller.mask_line(pin)
+                self.hold(pin)
                 self.disconnect(self.controller.line_vector(pin))
+
+    def hold(self, pin: int) -> None:
+        """Mask a line, until `end` finds that no member holds it."""
+        with self.lock:
+            self.lines[pin].open = False
+            self.controller.mask_line(pin)
 
     def end(self, pin: int) -> None:
         """A handler is done: let the line fire again unless another member holds it."""
@@ -140,6 +150,7 @@ class Router:
 
     def _fire(self, line: Line, count: int) -> None:
         line.fired += count
+        line.open = False
         ours = [member for member in list(line.members) if member.take(count)]
         if ours:
             line.strays = 0
@@ -148,22 +159,24 @@ class Router:
         self._end(line)
 
     def _end(self, line: Line) -> None:
-        if line.members and not line.stuck and not any(m.holds() for m in line.members):
+        held = line.stuck or any(member.holds() for member in line.members)
+        if line.members and not held and not line.open:
+            line.open = True  # if it is, and fired by now, it would fire twice
             self.controller.unmask_line(line.pin)
 
     def _quiet_unclaimed(self, line: Line) -> bool:
-        """Disable INTx of functions on this line that assert it and that nobody claimed."""
-        claimed, found = set(self._claimed()), False
+        """Disable INTx of functions on this line that assert it and that nobody established."""
+        established, found = {member.address for member in line.members}, False
         for function in self._machine.functions():
             at = function.address
-            if at in claimed or function.header:
+            if at in established or function.header:
                 continue
             if self._wired(at) == line.pin and self._asserts(at):
                 found = True
                 self._disable(at)
                 line.unclaimed[at] = line.unclaimed.get(at, 0) + 1
                 log.warning(
-                    "%s interrupts on %s pin %d and no driver has it: its INTx is disabled",
+                    "%s interrupts on %s pin %d and no driver handles it: its INTx is disabled",
                     at, self.controller.name, line.pin,
                 )  # fmt: skip
         return found

@@ -115,6 +115,10 @@ class ModelConfig:
         status = self._value[pr.PCI_COMMAND_STATUS_REG + 2]
         self._value[pr.PCI_COMMAND_STATUS_REG + 2] = status & ~0x08 | (0x08 if level else 0)
 
+    def set_read_only(self, reg: int, value: int) -> None:
+        """Set what the dword at `reg` shows."""
+        self._value[reg : reg + 4] = value.to_bytes(4, "little")
+
     @property
     def command(self) -> int:
         """The command register."""

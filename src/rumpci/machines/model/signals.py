@@ -78,6 +78,9 @@ class Signals:
             self._controller.assert_line(self._at, self._intx, self._line and enabled and not quiet)
         for vector in sorted(self._pending):
             self._try(vector)
+        if self._msi:
+            bits = sum(1 << vector for vector in self._pending) if self._msi_on() else 0
+            self._config.set_read_only(self._msi + 0x14, bits)
 
     def _try(self, vector: int) -> None:
         message = self._msix_message(vector) if self._msix_on() else self._msi_message(vector)

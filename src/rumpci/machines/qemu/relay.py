@@ -23,7 +23,9 @@ from rumpci.machines.qemu.remap import IOAPIC_SOURCE, Remapping, source
 
 MESSAGE_BASE = 0xFEE0_0000  # Intel SDM volume 3, 10.11.1
 _LEVEL = 1 << 15
-_FIRST_ROOT_PIN, _FIRST_ICH_DEVICE = 20, 25
+_FIRST_ROOT_PIN = 20
+_ROUTED_DEVICES = {25, 26, 27, 28, 29, 31}  # by registers of their own, as reset leaves them
+_BRIDGE_DEVICE = 30  # the DMI-to-PCI bridge has none: QEMU wires INTA-D to PIRQE-H
 _PCI_PINS = range(16, 24)
 _FIRST_COUNT = fw.COUNTS // 4
 _START_LIMIT_US, _LOOK_SECONDS = 10_000_000, 0.0001
@@ -58,7 +60,7 @@ class Relay:
         """See InterruptController."""
         try:
             if self._wake.recv(64) == b"":
-                self._wire.settle()  # raises MachineDied, with the last words
+                self._wire.ask(b"endianness\n")  # raises MachineDied, with the last words
         except BlockingIOError:
             pass
         self._words[fw.AWAKE // 4] = 0
@@ -101,8 +103,10 @@ class Relay:
         while bridge := self._parent(address.bus):
             intx = (intx + address.device) % 4
             address = bridge
-        if address.device >= _FIRST_ICH_DEVICE:
+        if address.device in _ROUTED_DEVICES:
             return 16 + intx
+        if address.device == _BRIDGE_DEVICE:
+            return _FIRST_ROOT_PIN + intx
         return _FIRST_ROOT_PIN + (address.device + intx) % 4
 
     def line_vector(self, pin: int) -> int:
