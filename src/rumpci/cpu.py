@@ -32,6 +32,8 @@ IPL_BIO = IPL_NET = IPL_TTY = IPL_VM
 
 SPIN_SECONDS = 100e-6
 """How long a wait looks again and again before it sleeps."""
+EPOLL_SECONDS = 1e-3
+"""What epoll rounds a time up to."""
 PREEMPT_CHANCE = 0.25
 """How likely a seeded preemption point is to be taken."""
 
@@ -164,16 +166,19 @@ class Cpu:
         return self._run_due() or ran
 
     def _wait(self, seconds: float) -> list[tuple[int, int]]:
-        """What is readable within `seconds`: look a moment, as a sleep takes long to end."""
+        """What is readable within `seconds`: look a moment, as a sleep takes long to end.
+
+        A sleep is never shorter than EPOLL_SECONDS, so a short wait only looks.
+        """
         if seconds <= 0:
             return self._poll.poll(0)
-        spin = time.perf_counter() + min(seconds, SPIN_SECONDS)
-        while time.perf_counter() < spin:
-            for fd, handler in self._handlers.items():
-                if handler.interrupt.ready():
-                    return [(fd, select.EPOLLIN)]
+        looking = SPIN_SECONDS if seconds > SPIN_SECONDS + EPOLL_SECONDS else seconds
+        end = time.perf_counter() + looking
+        while time.perf_counter() < end:
+            if ready := [fd for fd, h in self._handlers.items() if h.interrupt.ready()]:
+                return [(fd, select.EPOLLIN) for fd in ready]
             os.sched_yield()
-        return self._poll.poll(max(seconds - SPIN_SECONDS, 0))
+        return self._poll.poll(seconds - looking)
 
     def _pause(self, seconds: float) -> bool:
         """Wait with interrupts blocked: nothing may run."""

@@ -77,6 +77,8 @@ class GuardInterrupt(ABC):
 
     def ready(self) -> bool:
         """See host.Interrupt."""
+        if not self.established:
+            return False
         return bool(self._events) or self._router.controller.fired()
 
     def disestablish(self) -> None:

@@ -24,7 +24,10 @@ class Messages(Protocol):
         """How many vectors the function has."""
 
     def program(self, index: int, total: int, address: int, data: int) -> None:
-        """Set what vector `index` of `total` writes; it stays masked where it can be."""
+        """Set what vector `index` of `total` writes; it stays masked where it can be.
+
+        Of MSI, it is what vector 0 writes: the function adds the index to the data.
+        """
 
     def enable(self, on: bool) -> None:
         """Let the function send messages, or stop it."""
@@ -58,7 +61,7 @@ class Msi:
         self._write(self._at + 4, address & 0xFFFF_FFFF)
         if self._wide:
             self._write(self._at + 8, address >> 32)
-        self._write(self._data, self._read(self._data) & ~0xFFFF | data - index)
+        self._write(self._data, self._read(self._data) & ~0xFFFF | data)
         control = self._read(self._at) & ~(0x70 << 16)
         self._write(self._at, control | (total.bit_length() - 1) << 20)
 

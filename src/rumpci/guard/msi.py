@@ -96,11 +96,19 @@ class MessageInterrupt(GuardInterrupt):
                 "establish it without",
             )
         self._group.check_enabled(str(self))
-        address, data = self._router.controller.message(self._vector, self.address)
+        address, data = self._message()
         self._group.messages.program(self.index, self._group.total, address, data)
         self._router.connect(self._vector, self.post)
         self._group.started()
         self._mask_if_possible(False)
+
+    def _message(self) -> tuple[int, int]:
+        """Permit the vector, and return what to program: of MSI, the message of vector 0."""
+        message = self._router.controller.message
+        own = message(self._vector, self.address)
+        if self.type is IntrType.MSIX or not self.index:
+            return own
+        return message(self._vector - self.index, self.address)
 
     def _stop(self) -> None:
         self._mask_if_possible(True)
