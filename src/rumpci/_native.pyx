@@ -34,6 +34,12 @@ cdef extern from "_access.h":
     void access_fence() nogil
 
 
+# what messages call an access, by its width: made once, not at every access
+cdef tuple _READ_NAME = tuple(f"bus_space_read_{width}" for width in range(9))
+cdef tuple _READ_MANY = tuple(f"bus_space_read_multi/region_{width}" for width in range(9))
+cdef tuple _WRITE_MANY = tuple(f"bus_space_write_multi/region_{width}" for width in range(9))
+
+
 cdef class Mapping:
     """Bytes [start, end) of a window as plain memory, until `revoke`.
 
@@ -186,7 +192,7 @@ cdef inline object _read(object tag, BusSpaceHandle h, Py_ssize_t offset, Py_ssi
     cdef char *p = _direct(tag, h, offset, width, width)
     if p != NULL:
         return PyLong_FromUnsignedLongLong(access_load(p, width))
-    _refuse(f"bus_space_read_{width}", tag, h, offset, width, width)
+    _refuse(_READ_NAME[width], tag, h, offset, width, width)
     return h.region.window.read(h.start + offset, width)
 
 
@@ -298,7 +304,7 @@ def read_many(tag, BusSpaceHandle handle not None, offset, datap, count,
     cdef Py_buffer view
     cdef char *p
     cdef Py_ssize_t start = _clip(offset), n = _clip(count), span
-    cdef str what = f"bus_space_read_multi/region_{width}"
+    cdef str what = _READ_MANY[width]
     _borrow(datap, &view, n, width, True, what)
     try:
         if n == 0:
@@ -324,7 +330,7 @@ def write_many(tag, BusSpaceHandle handle not None, offset, datap, count,
     cdef Py_buffer view
     cdef char *p
     cdef Py_ssize_t start = _clip(offset), n = _clip(count), span
-    cdef str what = f"bus_space_write_multi/region_{width}"
+    cdef str what = _WRITE_MANY[width]
     _borrow(datap, &view, n, width, False, what)
     try:
         if n == 0:

@@ -11,10 +11,10 @@ from functools import partial
 
 import pytest
 
-from rumpci import cpu as cpu_module, kern, pcireg as pr
+from rumpci import kern, pcireg as pr
 from rumpci.autoconf import Autoconf, Driver
 from rumpci.bus_space import bus_space_write_4
-from rumpci.cpu import Cpu, curcpu
+from rumpci.cpu import curcpu
 from rumpci.drivers.edu import Edu
 from rumpci.errors import MachineDied, NotEnabled, ProtectedRange
 from rumpci.guard import Guard
@@ -38,15 +38,6 @@ LIMIT_US = 20_000_000
 COMMAND = pr.PCI_COMMAND_MEM_ENABLE | pr.PCI_COMMAND_MASTER_ENABLE
 EDU_RAISE, EDU_ACK, EDU_STATUS = 0x60, 0x64, 0x24
 Guards = Callable[..., Guard]
-
-
-@pytest.fixture(autouse=True)
-def cpu() -> Iterator[Cpu]:
-    """A processor of the test's own."""
-    fresh = Cpu()
-    token = cpu_module._current.set(fresh)
-    yield fresh
-    cpu_module._current.reset(token)
 
 
 @pytest.fixture

@@ -6,10 +6,7 @@ import os
 import select
 from collections.abc import Iterator
 
-import pytest
-
-from rumpci import cpu as cpu_module, pcireg as pr
-from rumpci.cpu import Cpu
+from rumpci import pcireg as pr
 from rumpci.guard import Guard
 from rumpci.guard.claim import GuardClaim
 from rumpci.guard.intr import GuardInterrupt
@@ -141,12 +138,3 @@ def descriptors() -> int:
     """How many are open, without those of garbage."""
     gc.collect()
     return len(os.listdir("/proc/self/fd"))
-
-
-@pytest.fixture
-def cpu() -> Iterator[Cpu]:
-    """A processor of the test's own."""
-    fresh = Cpu()
-    token = cpu_module._current.set(fresh)
-    yield fresh
-    cpu_module._current.reset(token)

@@ -37,7 +37,6 @@ from .signallers import (
     Signaller,
     bench,
     count,
-    cpu as cpu,  # noqa: PLC0414  # the fixture
     descriptors,
     events,
     ready,
@@ -151,6 +150,7 @@ def test_a_storm_that_ended_can_be_unmasked() -> None:
 
 def test_a_line_that_nobody_claims_is_masked_and_reported(caplog: pytest.LogCaptureFixture) -> None:
     with bench() as b:
+        b.without_disable_bit(1)  # with it, the device is quieted by itself: see below
         interrupt = b.intx(1, NEVER_OURS)
         b.card().fire()
         for _ in range(10 * LIMIT):
@@ -167,6 +167,21 @@ def test_a_line_that_nobody_claims_is_masked_and_reported(caplog: pytest.LogCapt
         interrupt.establish(READ_ONLY)
         b.card().fire()
         assert interrupt.read()[0].status[0] == 1
+
+
+def test_a_shim_that_takes_nothing_costs_its_own_device_only(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    blind = Shim().read(4, 0, CAUSES).and_(0).notz().deliver().encode()
+    with bench(*[Signaller() for _ in range(1 + SHARES)]) as made:
+        wrong, right = made.intx(1, blind), made.intx(1 + SHARES)
+        made.card(1).fire()
+        for _ in range(2 * LIMIT):
+            wrong.read()
+        assert "its shim takes nothing: it is masked" in caplog.text
+        assert wrong.masked
+        made.card(1 + SHARES).fire()
+        assert count(right) == 1
 
 
 def test_an_unclaimed_device_is_named_and_quieted(caplog: pytest.LogCaptureFixture) -> None:

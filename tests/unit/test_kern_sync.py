@@ -57,15 +57,6 @@ class Bell:
         pass
 
 
-@pytest.fixture(autouse=True)
-def cpu() -> Iterator[Cpu]:
-    """A processor for each test: nothing is left of the last one's."""
-    fresh = Cpu()
-    token = cpu_module._current.set(fresh)
-    yield fresh
-    cpu_module._current.reset(token)
-
-
 @pytest.fixture
 def bell(cpu: Cpu, log: list[str]) -> Iterator[Bell]:
     """Rung, it writes "handler" into the log."""

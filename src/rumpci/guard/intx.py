@@ -99,6 +99,15 @@ class IntxInterrupt(GuardInterrupt):
         """See router.Member."""
         return self._held
 
+    def give_up(self) -> bool:
+        """See router.Member: its shim says that it is not ours, its status register that it is."""
+        if self.masked or not self._can_disable or not self.pending():
+            return False
+        self.stormed = self.masked = True
+        self._disable(True)
+        log.warning("%s asserts its line and its shim takes nothing: it is masked", self)
+        return True
+
     def _acknowledge(self) -> tuple[bool, tuple[int, ...]]:
         """Whether it is ours; the device is quiet, or the line held, afterwards."""
         if self._shim is not None:

@@ -37,6 +37,9 @@ class Member(Protocol):
     def holds(self) -> bool:
         """Whether the line must stay masked until this one's handler is done."""
 
+    def give_up(self) -> bool:
+        """Quiet the device by itself if it asserts the line all the same; whether it did."""
+
 
 @dataclass
 class Line:
@@ -196,7 +199,12 @@ class Router:
 
     def _stray(self, line: Line) -> None:
         line.strays += 1
-        if line.strays >= STRAY_LIMIT and not line.stuck:
+        if line.strays < STRAY_LIMIT or line.stuck:
+            return
+        quieted = [member for member in line.members if member.give_up()]
+        if quieted:
+            line.strays = 0  # the others go on
+        else:
             line.stuck = True
             log.warning(
                 "%s pin %d fired %d times in a row and is nobody's: it is masked",

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import click
 
 from rumpci.errors import NoSuchDevice
-from rumpci.host import Address, Function, Host
+from rumpci.host import Address, Bar, Function, Host
 from rumpci.hosts import open_host
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -43,3 +43,10 @@ def size_text(size: int) -> str:
         if size and size % (1 << shift) == 0:
             return f"{size >> shift} {unit}"
     return f"{size} bytes"
+
+
+def bar_text(bar: Bar) -> str:
+    """A base address register in words: number, kind, size, bus address."""
+    kind = bar.space.value + (", 64-bit" if bar.width64 else "")
+    kind += ", prefetchable" if bar.prefetchable else ""
+    return f"BAR{bar.index}: {kind}, {size_text(bar.size)} at {bar.base:#x}"

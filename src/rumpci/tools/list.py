@@ -12,9 +12,9 @@ from rich.markup import escape
 from rich.tree import Tree
 
 from rumpci.autoconf import Driver
-from rumpci.host import Bar, Function, Host
+from rumpci.host import Function, Host
 from rumpci.pci import PciAttachArgs, PciChipset, pci_devinfo
-from rumpci.tools.common import json_option, opened, print_json, size_text
+from rumpci.tools.common import bar_text, json_option, opened, print_json
 from rumpci.tools.load import shipped_drivers
 
 
@@ -56,7 +56,7 @@ def _tree(title: str, rows: Sequence[Row]) -> Tree:
         bus = buses.setdefault(function.address.bus, top)
         node = bus.add(escape(_line(function, drivers)))
         for bar in function.bars:
-            node.add(_bar_line(bar))
+            node.add(bar_text(bar))
         if function.secondary is not None:
             buses[function.secondary] = node.add(f"bus {function.secondary}")
     return top
@@ -69,12 +69,6 @@ def _line(function: Function, drivers: Sequence[str]) -> str:
         who = f"  driver: {', '.join(drivers)}"
     ids = f"{function.id & 0xFFFF:04x}:{function.id >> 16:04x}"
     return f"{function.address} {ids} {name}{who}"
-
-
-def _bar_line(bar: Bar) -> str:
-    kind = bar.space.value if not bar.width64 else f"{bar.space.value}, 64-bit"
-    kind += ", prefetchable" if bar.prefetchable else ""
-    return f"BAR{bar.index}: {kind}, {size_text(bar.size)} at {bar.base:#x}"
 
 
 def _record(function: Function, drivers: Sequence[str]) -> dict[str, object]:

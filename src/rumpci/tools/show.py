@@ -12,7 +12,7 @@ from rumpci.host import Address, Function, Host
 from rumpci.pci import PciChipset, pci_capabilities, pci_devinfo, pci_ext_capabilities
 from rumpci.pcicap import Capability, capability, ext_capability
 from rumpci.regs import Register
-from rumpci.tools.common import find_function, json_option, opened, print_json, size_text
+from rumpci.tools.common import bar_text, find_function, json_option, opened, print_json
 
 
 @dataclass(frozen=True)
@@ -73,9 +73,7 @@ def _values(
 def _print(host: Host, function: Function) -> None:
     click.echo(f"{function.address} {pci_devinfo(function.id, function.class_, showclass=True)}")
     for bar in function.bars:
-        kind = bar.space.value + (", 64-bit" if bar.width64 else "")
-        kind += ", prefetchable" if bar.prefetchable else ""
-        click.echo(f"  BAR{bar.index}: {kind}, {size_text(bar.size)} at {bar.base:#x}")
+        click.echo(f"  {bar_text(bar)}")
     for section in sections(host, function):
         title = section.name if not section.offset else f"capability: {section.name}"
         click.echo(f"  {title}" + (f" at {section.offset:#x}" if section.offset else ""))

@@ -9,6 +9,7 @@ any PC; what caused it is still in the device.
 
 from __future__ import annotations
 
+import contextlib
 import mmap
 import socket
 import time
@@ -58,11 +59,7 @@ class Relay:
 
     def collect(self) -> list[tuple[int, int]]:
         """See InterruptController."""
-        try:
-            if self._wake.recv(64) == b"":
-                self._wire.ask(b"endianness\n")  # raises MachineDied, with the last words
-        except BlockingIOError:
-            pass
+        self._take_wake_up()
         self._words[fw.AWAKE // 4] = 0
         _native.fence()  # from here on a new interrupt wakes us again
         found = []
@@ -72,6 +69,12 @@ class Relay:
                 found.append((vector, (count - self._seen[vector]) & 0xFFFF_FFFF))
                 self._seen[vector] = count
         return found
+
+    def _take_wake_up(self) -> None:
+        """Take the byte that woke us, if one did.  Raises MachineDied if nobody sends any more."""
+        with contextlib.suppress(BlockingIOError):
+            if self._wake.recv(64) == b"":
+                self._wire.ask(b"endianness\n")  # raises, with the last words
 
     def fired(self) -> bool:
         """See InterruptController."""
