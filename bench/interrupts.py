@@ -12,9 +12,10 @@ from collections.abc import Iterator
 
 from bench.measure import Row
 from rumpci.autoconf import Autoconf
+from rumpci.bus_space import bus_space_write_4
 from rumpci.cpu import curcpu, own_cpu
 from rumpci.drivers.edu import SHIM, Edu
-from rumpci.drivers.edureg import EDU_INTR_STATUS
+from rumpci.drivers.edureg import EDU_INTR_RAISE, EDU_INTR_STATUS
 from rumpci.guard.shim import BarLimits, verify
 from rumpci.hosts import open_host
 
@@ -71,9 +72,10 @@ def _latency(how: str) -> tuple[float, int]:
             assert edu.ih is not None
             arrived.clear()
             samples = []
+            iot, ioh, offset = edu.iot, edu.ioh, EDU_INTR_RAISE.offset
             for number in range(COUNT):
                 start = time.perf_counter()
-                edu.raise_intr(2)
+                bus_space_write_4(iot, ioh, offset, 2)
                 while len(arrived) <= number:
                     cpu.poll(1)
                 samples.append(arrived[number] - start)
@@ -98,12 +100,16 @@ def _shim() -> tuple[float, float]:
             limits = {bar.index: BarLimits.of(bar) for bar in claim.function.bars}
             verified, window = verify(SHIM.encode(), limits), claim.window(0, 0, 0x100)
             shim, read = [], []
+
+            def bar_read(_bar: int, offset: int, width: int) -> int:
+                return window.read(offset, width)
+
+            def bar_write(_bar: int, offset: int, width: int, value: int) -> None:
+                window.write(offset, width, value)
+
             for _ in range(COUNT):
                 start = time.perf_counter()
-                verified.run(
-                    lambda _bar, offset, width: window.read(offset, width),
-                    lambda _bar, offset, width, value: window.write(offset, width, value),
-                )
+                verified.run(bar_read, bar_write)
                 middle = time.perf_counter()
                 EDU_INTR_STATUS.read(edu.iot, edu.ioh)
                 shim.append(middle - start)
