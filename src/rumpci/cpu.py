@@ -173,12 +173,23 @@ class Cpu:
         if seconds <= 0:
             return self._poll.poll(0)
         looking = SPIN_SECONDS if seconds > SPIN_SECONDS + EPOLL_SECONDS else seconds
-        end = time.perf_counter() + looking
-        while time.perf_counter() < end:
-            if ready := [fd for fd, h in self._handlers.items() if h.interrupt.ready()]:
-                return [(fd, select.EPOLLIN) for fd in ready]
-            os.sched_yield()
+        ready = self._look(time.perf_counter() + looking)
+        if ready:
+            return [(fd, select.EPOLLIN) for fd in ready]
         return self._poll.poll(seconds - looking)
+
+    def _look(self, end: float) -> list[int]:
+        """The descriptors of interrupts that are ready, looking until `end`; then all are armed."""
+        handlers, ready = list(self._handlers.items()), list[int]()
+        try:
+            while not ready and time.perf_counter() < end:
+                ready = [fd for fd, handler in handlers if handler.interrupt.ready()]
+                if not ready:
+                    os.sched_yield()
+        finally:  # who is ready will be read, which arms too; nobody else is looked at any more
+            others = [(fd, handler) for fd, handler in handlers if fd not in ready]
+            ready += [fd for fd, handler in others if handler.interrupt.arm()]
+        return ready
 
     def _pause(self, seconds: float) -> bool:
         """Wait with interrupts blocked: nothing may run."""

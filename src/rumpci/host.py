@@ -176,7 +176,14 @@ class Interrupt(Protocol):
         """The events so far, the oldest first; empty if there are none.  Never blocks."""
 
     def ready(self) -> bool:
-        """Whether `read` would find something, as far as can be told without a system call."""
+        """Whether `read` would find something, as far as can be told without a system call.
+
+        From here on the descriptor may stay silent: who asks goes on asking, until
+        `read` or `arm`.
+        """
+
+    def arm(self) -> bool:
+        """Let the descriptor tell again; whether `read` would find something already."""
 
     def unmask(self) -> None:
         """Let it fire again after its event was handled."""

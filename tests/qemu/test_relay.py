@@ -283,6 +283,34 @@ def test_messages_that_are_waited_for_are_one_event_each(message: Message) -> No
         assert (message.count, message.causes) == (number, number)
 
 
+def test_who_looks_is_not_woken_and_who_stops_looking_is(message: Message) -> None:
+    interrupt = message.interrupt
+    for number in range(1, 101, 2):
+        assert not interrupt.ready()  # from here on it looks
+        message.window.write(RAISE, 4, 1)
+        limit = kern.deadline(LIMIT_US)
+        while not interrupt.ready():
+            assert not limit.passed()
+        assert not select.select([interrupt], [], [], 0)[0], "nothing need wake who looks"
+        assert interrupt.arm(), "what came while it looked is told"
+        message.handle()
+        assert message.count == number
+        message.window.write(RAISE, 4, 1)
+        assert select.select([interrupt], [], [], LIMIT_US / 1e6)[0], "it had stopped looking"
+        message.handle()
+        assert message.count == number + 1
+
+
+def test_who_stops_looking_without_a_find_is_woken(message: Message) -> None:
+    for number in range(1, 51):
+        assert not message.interrupt.ready()
+        assert not message.interrupt.arm()
+        message.window.write(RAISE, 4, 1)
+        assert select.select([message.interrupt], [], [], LIMIT_US / 1e6)[0]
+        message.handle()
+        assert message.count == number
+
+
 # ---- the end -------------------------------------------------------------------------------
 
 

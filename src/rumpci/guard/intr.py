@@ -81,6 +81,12 @@ class GuardInterrupt(ABC):
             return False
         return bool(self._events) or self._router.controller.fired()
 
+    def arm(self) -> bool:
+        """See host.Interrupt."""
+        if not self.established:
+            return False
+        return self._router.controller.arm() or bool(self._events)
+
     def disestablish(self) -> None:
         """See host.Interrupt."""
         with self._router.lock:

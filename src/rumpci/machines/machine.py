@@ -50,7 +50,14 @@ class InterruptController(Protocol):
         """(vector, how many times) of every watched vector that fired since the last call."""
 
     def fired(self) -> bool:
-        """Whether `collect` would tell of something; no system call."""
+        """Whether `collect` would tell of something; no system call.
+
+        From here on the descriptor may stay silent: who asks goes on asking, until
+        `collect` or `arm`.
+        """
+
+    def arm(self) -> bool:
+        """Let the descriptor tell again; whether `collect` would tell of something already."""
 
     def watch(self, vector: int, on: bool) -> None:
         """Start or stop telling of a vector; what fired before is not told."""

@@ -44,6 +44,10 @@ class ModelInterrupts:
         """See InterruptController."""
         return bool(self._counts)
 
+    def arm(self) -> bool:
+        """See InterruptController."""
+        return self.fired()
+
     def watch(self, vector: int, on: bool) -> None:
         """See InterruptController."""
         with self._lock:

@@ -50,6 +50,7 @@ class Relay:
         self._wake, self._parent = wake, parent
         self._apic = Bar(wire, MESSAGE_BASE, 0x1000)
         self._wire = wire
+        self._looking = False
         self._remapping: Remapping | None = None
         wake.setblocking(False)
 
@@ -59,9 +60,9 @@ class Relay:
 
     def collect(self) -> list[tuple[int, int]]:
         """See InterruptController."""
-        self._take_wake_up()
-        self._words[fw.AWAKE // 4] = 0
-        _native.fence()  # from here on a new interrupt wakes us again
+        if not self._looking:
+            self._take_wake_up()
+        self._arm()
         found = []
         for vector in self._watched:
             count = self._words[_FIRST_COUNT + vector]
@@ -78,6 +79,22 @@ class Relay:
 
     def fired(self) -> bool:
         """See InterruptController."""
+        if not self._looking:
+            self._looking = True
+            self._words[fw.AWAKE // 4] = 1  # the relay need not wake who looks
+        return self._counted()
+
+    def arm(self) -> bool:
+        """See InterruptController."""
+        self._arm()
+        return self._counted()
+
+    def _arm(self) -> None:
+        self._looking = False
+        self._words[fw.AWAKE // 4] = 0
+        _native.fence()  # from here on a new interrupt wakes us; older ones are in the counts
+
+    def _counted(self) -> bool:
         words, seen = self._words, self._seen
         return any(words[_FIRST_COUNT + vector] != seen[vector] for vector in self._watched)
 
