@@ -12,14 +12,13 @@ from __future__ import annotations
 import contextlib
 import mmap
 import socket
-import time
 from collections.abc import Callable
 
-from rumpci import _native, kern
-from rumpci.errors import MachineDied
+from rumpci import _native
 from rumpci.host import Address
 from rumpci.machines.qemu import firmware as fw
 from rumpci.machines.qemu._wire import Bar, Wire
+from rumpci.machines.qemu.patience import wait_until
 from rumpci.machines.qemu.remap import IOAPIC_SOURCE, Remapping, source
 
 MESSAGE_BASE = 0xFEE0_0000  # Intel SDM volume 3, 10.11.1
@@ -29,7 +28,6 @@ _ROUTED_DEVICES = {25, 26, 27, 28, 29, 31}  # by registers of their own, as rese
 _BRIDGE_DEVICE = 30  # the DMI-to-PCI bridge has none: QEMU wires INTA-D to PIRQE-H
 _PCI_PINS = range(16, 24)
 _FIRST_COUNT = fw.COUNTS // 4
-_START_LIMIT_US, _LOOK_SECONDS = 10_000_000, 0.0001
 
 
 class Relay:
@@ -138,8 +136,9 @@ class Relay:
         self._apply(pin, self.line_vector(pin) | _LEVEL)
 
     def mask_line(self, pin: int) -> None:
-        """See InterruptController."""
+        """See InterruptController; returns when the relay has done it."""
         self._apply(pin, self.line_vector(pin) | _LEVEL | fw.MASKED)
+        self._await(lambda: not self._words[fw.WANT // 4 + pin], f"masking {self.name} pin {pin}")
 
     def _apply(self, pin: int, entry: int) -> None:
         """Have the relay write a redirection entry: it alone touches the I/O APIC."""
@@ -157,27 +156,20 @@ class Relay:
         edge-triggered pin, as they come, would forget a line asserted while it is masked.
         Raises MachineDied (EIO) if the relay does not answer.
         """
-        self._await(lambda: bool(self._words[fw.READY // 4]))
+        self._await(lambda: bool(self._words[fw.READY // 4]), "starting the relay")
         if remapping:
             self._remapping = Remapping(self._wire, self._entries)
             for pin in _PCI_PINS:
                 self._remapping.set(self.line_vector(pin), IOAPIC_SOURCE, level=True)
         for pin in _PCI_PINS:
             self.mask_line(pin)
-        self._await(lambda: not any(self._words[fw.WANT // 4 + pin] for pin in _PCI_PINS))
 
-    def _await(self, done: Callable[[], bool]) -> None:
-        """Look at RAM, and only now and then ask QEMU whether it lives: it has work to do."""
-        limit, looks = kern.deadline(_START_LIMIT_US), 0
-        while not done():
-            if limit.passed():
-                raise MachineDied(
-                    "starting the relay", "it did not answer in 10 s", "open the host again"
-                )
-            looks += 1
-            if looks % 100 == 0:
-                self._wire.ask(b"endianness\n")  # raises if the machine is gone
-            time.sleep(_LOOK_SECONDS)
+    def _await(self, done: Callable[[], bool], tried: str) -> None:
+        wait_until(done, self._wire, tried, self._state)
+
+    def _state(self) -> str:
+        waiting = [pin for pin in range(fw.PINS) if self._words[fw.WANT // 4 + pin]]
+        return f"ready {self._words[fw.READY // 4]}, requests for pins {waiting}"
 
     def close(self) -> None:
         """Let RAM go.  Closing twice does nothing."""

@@ -12,10 +12,11 @@ invalidation), 9.10 (IRTE), 10.4 (registers).
 
 from __future__ import annotations
 
-from rumpci import kern
-from rumpci.errors import MachineDied
+from collections.abc import Callable
+
 from rumpci.host import Address
 from rumpci.machines.qemu._wire import Bar, Wire
+from rumpci.machines.qemu.patience import wait_until
 from rumpci.regs import RO, Field, Register
 
 BASE = 0xFED9_0000
@@ -23,7 +24,6 @@ TABLE, QUEUE, DONE = 0x8000, 0x9000, 0xA000  # in RAM: entries, descriptors, a w
 IOAPIC_SOURCE = 0xFF00  # bus 0xff, function 0: what QEMU's I/O APIC says it is
 ENTRIES = 256
 _QUEUE_SLOTS = 256
-_LIMIT_US = 1_000_000
 
 
 class VTD_GCMD(Register, offset=0x18, section="10.4.4"):  # noqa: N801
@@ -104,7 +104,7 @@ class Remapping:
     """The unit at BASE, with its tables in `words` (RAM from 0 on, as 64-bit words)."""
 
     def __init__(self, wire: Wire, words: memoryview) -> None:
-        self._unit = Bar(wire, BASE, 0x1000)
+        self._wire, self._unit = wire, Bar(wire, BASE, 0x1000)
         self._words = words
         self._tail = self._waits = 0
         self._command = 0
@@ -145,10 +145,11 @@ class Remapping:
         self._push(IEC_INV(TYPE=4, G=1, IIDX=vector), 0)
         self._push(INV_WAIT(TYPE=5, SW=1, DATA=self._waits), DONE)
         self._write(VTD_IQT(TAIL=self._tail))
-        limit = kern.deadline(_LIMIT_US)
         self._unit.barrier()
-        while self._words[DONE // 8] & 0xFFFF_FFFF != self._waits:
-            self._check(limit, "invalidating an interrupt remapping entry")
+        self._await(
+            lambda: self._words[DONE // 8] & 0xFFFF_FFFF == self._waits,
+            "invalidating an interrupt remapping entry",
+        )
 
     def _push(self, low: int, high: int) -> None:
         at = QUEUE // 8 + 2 * self._tail
@@ -156,17 +157,16 @@ class Remapping:
         self._tail = (self._tail + 1) % _QUEUE_SLOTS
 
     def _enable(self, command: str, status: str) -> None:
-        limit = kern.deadline(_LIMIT_US)
         self._write(VTD_GCMD(self._command, **{command: 1}))
         if command != "SIRTP":  # one-shot
             self._command = int(VTD_GCMD(self._command, **{command: 1}))
-        while not VTD_GSTS(self._unit.read(VTD_GSTS.offset, 4)).decode()[status]:
-            self._check(limit, f"setting {command} of the IOMMU")
+        self._await(lambda: bool(self._status()[status]), f"setting {command} of the IOMMU")
+
+    def _status(self) -> dict[str, int]:
+        return VTD_GSTS(self._unit.read(VTD_GSTS.offset, 4)).decode()
+
+    def _await(self, done: Callable[[], bool], tried: str) -> None:
+        wait_until(done, self._wire, tried, lambda: f"status {self._status()}")
 
     def _write(self, register: Register) -> None:
         self._unit.write(register.offset, register.width, int(register))
-
-    @staticmethod
-    def _check(limit: kern.Deadline, tried: str) -> None:
-        if limit.passed():
-            raise MachineDied(tried, "no answer within a second", "open the host again")
