@@ -9,7 +9,7 @@
  * touches the I/O APIC, so its index and data registers cannot be torn.
  *
  *	RAM 0x0500	AWAKE	0 when Python sleeps
- *	RAM 0x0504	READY	1 when interrupts are taken
+ *	RAM 0x0504	READY	1 once an APPLY was taken
  *	RAM 0x1000	COUNTS	256 counters of 32 bits, by vector
  *	RAM 0x1400	WANT	24 requests of 32 bits, by pin: write the entry
  *	RAM 0x1480	ENTRY	24 redirection entries of 64 bits, by pin
@@ -60,7 +60,6 @@ protected:
 	movl	$STACK, %esp
 	movl	$0x1ff, APIC_SVR	/* enabled, spurious vector 0xff */
 	movl	$0, APIC_TPR
-	movl	$1, READY
 	sti
 1:	hlt
 	jmp	1b
@@ -99,6 +98,7 @@ mask:					/* pin in ECX; keeps EAX */
 	ret
 
 apply:
+	movl	$1, READY
 	xorl	%ecx, %ecx
 3:	xorl	%eax, %eax
 	xchgl	%eax, WANT(,%ecx,4)

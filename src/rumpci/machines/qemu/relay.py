@@ -156,7 +156,7 @@ class Relay:
         edge-triggered pin, as they come, would forget a line asserted while it is masked.
         Raises MachineDied (EIO) if the relay does not answer.
         """
-        self._await(lambda: bool(self._words[fw.READY // 4]), "starting the relay")
+        self._await(lambda: bool(self._words[fw.READY // 4]), "starting the relay", nudge=True)
         if remapping:
             self._remapping = Remapping(self._wire, self._entries)
             for pin in _PCI_PINS:
@@ -164,8 +164,15 @@ class Relay:
         for pin in _PCI_PINS:
             self.mask_line(pin)
 
-    def _await(self, done: Callable[[], bool], tried: str) -> None:
-        wait_until(done, self._wire, tried, self._state)
+    def _await(self, done: Callable[[], bool], tried: str, *, nudge: bool = False) -> None:
+        """Wait for the relay; `nudge` sends APPLY until it is taken, as it is lost before `sti`."""
+
+        def look() -> bool:
+            if nudge:
+                self._apic.write(0, 4, fw.APPLY)
+            return done()
+
+        wait_until(look, self._wire, tried, self._state)
 
     def _state(self) -> str:
         waiting = [pin for pin in range(fw.PINS) if self._words[fw.WANT // 4 + pin]]
