@@ -32,6 +32,8 @@ IPL_BIO = IPL_NET = IPL_TTY = IPL_VM
 
 SPIN_SECONDS = 100e-6
 """How long a wait looks again and again before it sleeps."""
+NUDGE_SECONDS = 0.05
+"""How long a sleep goes on before the interrupts are armed again."""
 EPOLL_SECONDS = 1e-3
 """What epoll rounds a time up to."""
 PREEMPT_CHANCE = 0.25
@@ -176,7 +178,17 @@ class Cpu:
         ready = self._look(time.perf_counter() + looking)
         if ready:
             return [(fd, select.EPOLLIN) for fd in ready]
-        return self._poll.poll(seconds - looking)
+        return self._sleep(time.perf_counter() + seconds - looking)
+
+    def _sleep(self, end: float) -> list[tuple[int, int]]:
+        """Sleep until something is readable, or `end`; arming again now and then nudges a host."""
+        while True:
+            rest = end - time.perf_counter()
+            ready = self._poll.poll(max(0, min(rest, NUDGE_SECONDS)))
+            if ready or rest <= NUDGE_SECONDS:
+                return ready
+            for handler in list(self._handlers.values()):
+                handler.interrupt.arm()
 
     def _look(self, end: float) -> list[int]:
         """The descriptors of interrupts that are ready, looking until `end`; then all are armed."""

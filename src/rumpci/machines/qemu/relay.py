@@ -83,8 +83,13 @@ class Relay:
         return self._counted()
 
     def arm(self) -> bool:
-        """See InterruptController."""
+        """See InterruptController.
+
+        It also sends APPLY: a request that QEMU's processor slept through (seen about once in
+        some thousand machines) is taken with the next one.
+        """
         self._arm()
+        self._apic.write(0, 4, fw.APPLY)
         return self._counted()
 
     def _arm(self) -> None:
@@ -138,7 +143,8 @@ class Relay:
     def mask_line(self, pin: int) -> None:
         """See InterruptController; returns when the relay has done it."""
         self._apply(pin, self.line_vector(pin) | _LEVEL | fw.MASKED)
-        self._await(lambda: not self._words[fw.WANT // 4 + pin], f"masking {self.name} pin {pin}")
+        tried = f"masking {self.name} pin {pin}"
+        self._await(lambda: not self._words[fw.WANT // 4 + pin], tried, nudge=True)
 
     def _apply(self, pin: int, entry: int) -> None:
         """Have the relay write a redirection entry: it alone touches the I/O APIC."""
