@@ -28,7 +28,6 @@ STORM_LIMIT = 10_000
 """So many events in a row, each right after the last was handled, are a storm."""
 _PAUSE_NS = 100_000
 """After so long, what has no interrupt status bit had been quiet when it was unmasked."""
-_INTERRUPT_STATUS = 1 << 19
 
 
 class IntxInterrupt(GuardInterrupt):
@@ -57,7 +56,7 @@ class IntxInterrupt(GuardInterrupt):
         with self._router.lock:
             self._check_established("unmasking")
             self.masked = self._held = False
-            if self._can_disable and not self._disable(False) & _INTERRUPT_STATUS:
+            if self._can_disable and not self._disable(False) & pr.PCI_STATUS_INT_STATUS:
                 self.in_a_row = 0  # the handler made it quiet
             self._unmasked_at = time.monotonic_ns()
             self._router.end(self._pin)
@@ -76,7 +75,7 @@ class IntxInterrupt(GuardInterrupt):
     def pending(self) -> bool:
         """See host.Interrupt."""
         self._check_allocated("asking")
-        return bool(self._read(pr.PCI_COMMAND_STATUS_REG) & _INTERRUPT_STATUS)
+        return bool(self._read(pr.PCI_COMMAND_STATUS_REG) & pr.PCI_STATUS_INT_STATUS)
 
     # ---- what the line calls ---------------------------------------------------------
 

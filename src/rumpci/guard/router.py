@@ -190,7 +190,9 @@ class Router:
 
     def _asserts(self, address: Address) -> bool:
         status = self._machine.conf_read(address, pr.PCI_COMMAND_STATUS_REG)
-        return bool(status & _INTERRUPT_STATUS and not status & pr.PCI_COMMAND_INTERRUPT_DISABLE)
+        return bool(
+            status & pr.PCI_STATUS_INT_STATUS and not status & pr.PCI_COMMAND_INTERRUPT_DISABLE
+        )
 
     def _disable(self, address: Address) -> None:
         command = self._machine.conf_read(address, pr.PCI_COMMAND_STATUS_REG) & 0xFFFF
@@ -210,6 +212,3 @@ class Router:
                 "%s pin %d fired %d times in a row and is nobody's: it is masked",
                 self.controller.name, line.pin, line.strays,
             )  # fmt: skip
-
-
-_INTERRUPT_STATUS = 1 << 19

@@ -85,11 +85,12 @@ class Relay:
     def arm(self) -> bool:
         """See InterruptController.
 
-        It also sends APPLY: a request that QEMU's processor slept through (seen about once in
-        some thousand machines) is taken with the next one.
+        Armed again, asleep, it also sends APPLY: a request that QEMU's processor slept through
+        (seen about once in some thousand machines) is taken with the next one.
         """
+        if not self._looking:
+            self._apic.write(0, 4, fw.APPLY)
         self._arm()
-        self._apic.write(0, 4, fw.APPLY)
         return self._counted()
 
     def _arm(self) -> None:
@@ -144,7 +145,7 @@ class Relay:
         """See InterruptController; returns when the relay has done it."""
         self._apply(pin, self.line_vector(pin) | _LEVEL | fw.MASKED)
         tried = f"masking {self.name} pin {pin}"
-        self._await(lambda: not self._words[fw.WANT // 4 + pin], tried, nudge=True)
+        self._await(lambda: not self._words[fw.WANT // 4 + pin], tried)
 
     def _apply(self, pin: int, entry: int) -> None:
         """Have the relay write a redirection entry: it alone touches the I/O APIC."""
@@ -162,7 +163,7 @@ class Relay:
         edge-triggered pin, as they come, would forget a line asserted while it is masked.
         Raises MachineDied (EIO) if the relay does not answer.
         """
-        self._await(lambda: bool(self._words[fw.READY // 4]), "starting the relay", nudge=True)
+        self._await(lambda: bool(self._words[fw.READY // 4]), "starting the relay")
         if remapping:
             self._remapping = Remapping(self._wire, self._entries)
             for pin in _PCI_PINS:
@@ -170,12 +171,11 @@ class Relay:
         for pin in _PCI_PINS:
             self.mask_line(pin)
 
-    def _await(self, done: Callable[[], bool], tried: str, *, nudge: bool = False) -> None:
-        """Wait for the relay; `nudge` sends APPLY until it is taken, as it is lost before `sti`."""
+    def _await(self, done: Callable[[], bool], tried: str) -> None:
+        """Wait for the relay, and send APPLY until it is done: before `sti` it may be lost."""
 
         def look() -> bool:
-            if nudge:
-                self._apic.write(0, 4, fw.APPLY)
+            self._apic.write(0, 4, fw.APPLY)
             return done()
 
         wait_until(look, self._wire, tried, self._state)
