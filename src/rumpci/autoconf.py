@@ -64,12 +64,26 @@ class Console:
             self.put("\n")
 
 
+class Units:
+    """The next unit number of each name, from 0 on."""
+
+    def __init__(self) -> None:
+        self._next: dict[str, int] = {}
+
+    def __call__(self, name: str) -> int:
+        """A number for one more of this name."""
+        unit = self._next.get(name, 0)
+        self._next[name] = unit + 1
+        return unit
+
+
 class Driver:
     """A device driver (cfdriver and softc in one): subclass it.
 
     `name` is the driver's name, by default the class's in lower case; `xname`
     is the device's, with its unit number; `properties` are what the user set for
-    it (`rumpci run --set edu.intr=msi`), as device_properties(9) has them.
+    it (`rumpci run --set edu.intr=msi`), as device_properties(9) has them;
+    `next_unit(name)` numbers what it attaches itself, such as ld0.
     """
 
     name: ClassVar[str] = ""
@@ -85,6 +99,7 @@ class Driver:
         self.unit = unit
         self.xname = f"{self.name}{unit}"
         self.console = console
+        self.next_unit: Callable[[str], int] = Units()
 
     @staticmethod
     def match(pa: PciAttachArgs) -> bool | int:
@@ -160,7 +175,7 @@ class Autoconf:
         self._properties = properties or {}
         self.console = console or Console(lambda _text: None)
         self.devices: list[Driver] = []
-        self._units: dict[str, int] = {}
+        self._next = Units()
         self._attached = contextlib.ExitStack()
 
     def __enter__(self) -> Self:
@@ -194,11 +209,6 @@ class Autoconf:
         buses[secondary] = f"pci{len(buses)}"
         self.console.line(f"{buses[secondary]} at {ppb} bus {secondary}")
 
-    def _next(self, name: str) -> int:
-        unit = self._units.get(name, 0)
-        self._units[name] = unit + 1
-        return unit
-
     def _offer(self, function: Function, bus: str, drivers: Sequence[type[Driver]]) -> None:
         pa = PciAttachArgs.of(self.pc, function)
         ranked = [(int(driver.match(pa) or 0), driver) for driver in drivers]
@@ -211,6 +221,7 @@ class Autoconf:
 
     def _attach(self, driver: type[Driver], function: Function, bus: str) -> None:
         dev = driver(self._next(driver.name), self.console, self._properties.get(driver.name))
+        dev.next_unit = self._next
         with contextlib.ExitStack() as acquired:
             pa = self._claim(dev, function, acquired)
             self.console.end()
@@ -238,6 +249,8 @@ class Autoconf:
         for tag in (pa.pa_memt, pa.pa_iot):
             tag.claim = claim
             acquired.callback(setattr, tag, "claim", None)
+        pa.pa_dmat.root.claim = claim
+        acquired.callback(setattr, pa.pa_dmat.root, "claim", None)
         return pa
 
     def _detach(self, dev: Driver) -> None:

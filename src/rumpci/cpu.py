@@ -154,31 +154,44 @@ class Cpu:
         if self._random is not None and self._random.random() < PREEMPT_CHANCE:
             self.poll(0)
 
-    def poll(self, seconds: float) -> bool:
-        """Wait at most `seconds` for something to happen, and let it; whether anything ran."""
+    def poll(self, seconds: float, also: int | None = None) -> bool:
+        """Wait at most `seconds` for something to happen, and let it; whether anything ran.
+
+        It ends when the descriptor `also` is readable, too.
+        """
         if self.level >= IPL_VM:
             return self._pause(seconds)
         ran = self._run_due()
         if self._timers and self.level < IPL_SOFTCLOCK:
             due = (self._timers[0].when - time.monotonic_ns()) / 1e9
             seconds = min(seconds, max(due, 0))
-        for fd, _ in self._wait(0 if ran else seconds):
+        for fd, _ in self._wait(0 if ran else seconds, also):
             if handler := self._handlers.get(fd):
                 ran = self._run(handler) or ran
         return self._run_due() or ran
 
-    def _wait(self, seconds: float) -> list[tuple[int, int]]:
+    def _wait(self, seconds: float, also: int | None = None) -> list[tuple[int, int]]:
         """What is readable within `seconds`: look a moment, as a sleep takes long to end.
 
         A sleep is never shorter than EPOLL_SECONDS, so a short wait only looks.
         """
         if seconds <= 0:
             return self._poll.poll(0)
+        if also is not None:
+            return self._sleep_with(also, seconds)
         looking = SPIN_SECONDS if seconds > SPIN_SECONDS + EPOLL_SECONDS else seconds
         ready = self._look(time.perf_counter() + looking)
         if ready:
             return [(fd, select.EPOLLIN) for fd in ready]
         return self._sleep(time.perf_counter() + seconds - looking)
+
+    def _sleep_with(self, also: int, seconds: float) -> list[tuple[int, int]]:
+        """Sleep at once: a look would not see `also`, and would keep its peer waiting."""
+        self._poll.register(also, select.EPOLLIN)
+        try:
+            return self._sleep(time.perf_counter() + seconds)
+        finally:
+            self._poll.unregister(also)
 
     def _sleep(self, end: float) -> list[tuple[int, int]]:
         """Sleep until something is readable, or `end`; arming again now and then nudges a host."""

@@ -17,13 +17,20 @@
      |   |- WrongBarType        EINVAL   memory asked of an I/O BAR, or the reverse
      |   |- BadRange            EINVAL   a window or subregion that does not fit
      |   |- NoSuchCapability    ENOENT
-    |   |- BadShim             EINVAL   a shim that does not pass the checks, with the step
+     |   |- BadShim             EINVAL   a shim that does not pass the checks, with the step
      |   `- NotSupported        EOPNOTSUPP
      |- InterruptError          an interrupt that cannot be had or used
      |   |- InterruptBusy       EBUSY    established twice
      |   |- NotAllocated        EINVAL   released, or never allocated
      |   |- NoVectors           ENOSPC   fewer vectors than were asked for
      |   `- NotEnabled          ENXIO    bus mastering or decoding is off
+     |- DmaError                memory for DMA and its maps
+     |   |- BadDma              EINVAL   a size, alignment, boundary, range or state that is none
+     |   |- TooManySegments     EFBIG    more than the map can hold
+     |   |- NoDmaMemory         ENOMEM   there is none, or none where it was asked for
+     |   |- DmaQuota            ENOMEM   the client's share is used up
+     |   |- DmaBusy             EBUSY    still loaded or mapped
+     |   `- DeadDma             ENXIO    freed, destroyed, or its device detached
      |- HostError               a host that cannot be had, or went away
      |   |- BadURL              EINVAL
      |   |- HostUnavailable     ENOENT   a program or node that is missing
@@ -32,6 +39,7 @@
      |- DriverError             a driver that cannot be loaded or attached
      |   |- DriverLoadError     ENOEXEC
      |   `- DriverAttachError   EIO
+     |- ServerError             EADDRINUSE  a socket to serve at that cannot be had
      |- LockError               EDEADLK  a mutex taken twice, or released while free
      `- WaitTimeout             ETIMEDOUT  a wait that reached its limit
 
@@ -208,6 +216,46 @@ class NotEnabled(InterruptError):
     errno = _errno.ENXIO
 
 
+class DmaError(RumpciError):
+    """Memory for DMA, or a map, that cannot be had or used so; nothing changed."""
+
+
+class BadDma(DmaError):
+    """A size, alignment, boundary, range, buffer or sequence of calls that makes no sense."""
+
+    errno = _errno.EINVAL
+
+
+class TooManySegments(DmaError):
+    """The buffer lies in more segments than the map may have."""
+
+    errno = _errno.EFBIG
+
+
+class NoDmaMemory(DmaError):
+    """There is no memory, or no bus address, that satisfies the request."""
+
+    errno = _errno.ENOMEM
+
+
+class DmaQuota(DmaError):
+    """The client holds as many bytes or objects as it may."""
+
+    errno = _errno.ENOMEM
+
+
+class DmaBusy(DmaError):
+    """A map that is loaded, or memory that is mapped or loaded, cannot go."""
+
+    errno = _errno.EBUSY
+
+
+class DeadDma(DmaError):
+    """The memory or map is gone: freed, destroyed, or its device was detached."""
+
+    errno = _errno.ENXIO
+
+
 class HostError(RumpciError):
     """A host that cannot be opened, or that went away."""
 
@@ -250,6 +298,12 @@ class DriverAttachError(DriverError):
     """The driver's attach raised; the cause is chained."""
 
     errno = _errno.EIO
+
+
+class ServerError(RumpciError):
+    """A socket for clients cannot be made at that path."""
+
+    errno = _errno.EADDRINUSE
 
 
 class LockError(RumpciError):

@@ -13,12 +13,24 @@ import enum
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol, Self
+from typing import TYPE_CHECKING, NamedTuple, Protocol, Self
 
 from rumpci._native import Mapping
 from rumpci.errors import BadURL
 
-SEAM_VERSION = 1
+if TYPE_CHECKING:
+    from rumpci.host_dma import (
+        DmaInfo,
+        DmaMap,
+        DmaMemory,
+        DmaUsage,
+        Fault,
+        Grant,
+        MapSpec,
+        MemorySpec,
+    )
+
+SEAM_VERSION = 2
 """Raised whenever an operation changes its meaning."""
 
 
@@ -31,6 +43,8 @@ class Feature(enum.Flag):
     MAPPED = enum.auto()  # some windows are plain memory: no call per access
     TRAPPED = enum.auto()  # some windows cost a call per access
     EXTCONF = enum.auto()  # 4 KiB of configuration space
+    DMA = enum.auto()  # devices may be bus masters
+    IOMMU = enum.auto()  # a device reaches only what its maps grant; without: anything
 
 
 class Space(enum.Enum):
@@ -280,8 +294,20 @@ class Claim(Protocol):
     def intr_release(self) -> None:
         """Disestablish and give back every interrupt of the function."""
 
+    def dma_alloc(self, spec: MemorySpec) -> DmaMemory:
+        """Take memory for DMA.  Raises BadDma (EINVAL), NoDmaMemory, DmaQuota (ENOMEM)."""
+
+    def dma_map(self, spec: MapSpec) -> DmaMap:
+        """Take a map.  Raises BadDma (EINVAL), DmaQuota (ENOMEM)."""
+
+    def dma_faults(self) -> Sequence[Fault]:
+        """The function's accesses that were blocked since the last call, the oldest first."""
+
     def release(self) -> None:
-        """Give the function back; every window dies.  Releasing twice does nothing."""
+        """Give the function back: it is quieted, every window, interrupt and memory dies.
+
+        Releasing twice does nothing.
+        """
 
 
 class Host(Protocol):
@@ -305,6 +331,18 @@ class Host(Protocol):
 
     def interrupts(self) -> Sequence[InterruptInfo]:
         """Who has which interrupt, how lines are routed, what fired and is nobody's."""
+
+    def dma(self) -> Sequence[DmaInfo]:
+        """The mirror: every allocation and every map of every client."""
+
+    def dma_usage(self) -> Sequence[DmaUsage]:
+        """What each client holds of its quotas."""
+
+    def dma_check(self) -> Sequence[str]:
+        """How the mirror and the IOMMU's tables differ, in words; empty if they do not."""
+
+    def iommu(self) -> Sequence[Grant]:
+        """The leaves of the IOMMU's tables, read from the tables; empty without one."""
 
     def close(self) -> None:
         """Release every claim and let the machine go.  Closing twice does nothing."""

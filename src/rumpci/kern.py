@@ -8,6 +8,7 @@ handlers run (`cpu.py`).  Every wait has a limit.  Ticks are of 10 ms (`hz`).
 from __future__ import annotations
 
 import errno
+import os
 import time
 from collections.abc import Callable
 from typing import Any
@@ -56,6 +57,14 @@ def delay(microseconds: int) -> None:
 def kpause(ticks: int) -> None:
     """Wait `ticks`.  kpause(9)."""
     delay(ticks * 1_000_000 // hz)
+
+
+def yield_() -> None:
+    """Let other processes run, such as the machine that is waited for; no handler runs.  yield(9).
+
+    For loops that look at memory which a device writes: between two looks.
+    """
+    os.sched_yield()
 
 
 class Deadline:

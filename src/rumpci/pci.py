@@ -18,12 +18,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from rumpci import kern, pcidevs, pcireg as pr
-from rumpci.bus_space import (
-    BUS_SPACE_MAP_PREFETCHABLE,
-    BusSpaceHandle,
-    BusSpaceTag,
-    map_bar,
-)
+from rumpci.bus_dma import BusDmaTag, DmaRoot
+from rumpci.bus_space import BUS_SPACE_MAP_PREFETCHABLE, BusSpaceHandle, BusSpaceTag, map_bar
 from rumpci.errors import (
     BadRange,
     NoSuchBar,
@@ -33,7 +29,7 @@ from rumpci.errors import (
     WaitTimeout,
     WrongBarType,
 )
-from rumpci.host import Address, Bar, Claim, Function, Host, Space
+from rumpci.host import Address, Bar, Claim, Feature, Function, Host, Space
 from rumpci.pcireg import PCI_PRODUCT, PCI_VENDOR
 
 PCI_FLAGS_IO_OKAY = 0x01
@@ -59,8 +55,8 @@ class PciChipset:
 class PciAttachArgs:
     """struct pci_attach_args: what match and attach are told about a function.
 
-    `pa_memt` and `pa_iot` work from attach to detach; `pa_id` and `pa_class`
-    are the registers PCI_ID_REG and PCI_CLASS_REG.
+    `pa_memt`, `pa_iot` and the DMA tags (`pa_dmat` for 32-bit bus addresses, `pa_dmat64`)
+    work from attach to detach; `pa_id` and `pa_class` are PCI_ID_REG and PCI_CLASS_REG.
     """
 
     pa_pc: PciChipset
@@ -69,6 +65,8 @@ class PciAttachArgs:
     pa_class: int
     pa_memt: BusSpaceTag
     pa_iot: BusSpaceTag
+    pa_dmat: BusDmaTag
+    pa_dmat64: BusDmaTag
     pa_flags: int
 
     @classmethod
@@ -79,7 +77,9 @@ class PciAttachArgs:
         flags = PCI_FLAGS_IO_OKAY if command & pr.PCI_COMMAND_IO_ENABLE else 0
         flags |= PCI_FLAGS_MEM_OKAY if command & pr.PCI_COMMAND_MEM_ENABLE else 0
         memt, iot = BusSpaceTag(Space.MEM, name), BusSpaceTag(Space.IO, name)
-        return cls(pc, tag, function.id, function.class_, memt, iot, flags)
+        root = DmaRoot(name)
+        dmat, dmat64 = BusDmaTag(root, high=0xFFFF_FFFF), BusDmaTag(root)
+        return cls(pc, tag, function.id, function.class_, memt, iot, dmat, dmat64, flags)
 
     @property
     def vendor(self) -> int:
@@ -373,9 +373,8 @@ def pci_find_device(
 
 
 def pci_dma64_available(pa: PciAttachArgs) -> bool:
-    """Whether DMA above 4 GiB can be had.  No host offers DMA yet, so it is False."""
-    del pa
-    return False
+    """Whether there is a 64-bit DMA tag, `pa_dmat64`."""
+    return Feature.DMA in pa.pa_pc.host.features
 
 
 def pci_findvendor(id_reg: int) -> str | None:

@@ -47,6 +47,8 @@ def exercise(autoconf: Autoconf) -> None:
     assert isinstance(edu, Edu)
     assert [edu.factorial(n) for n in (0, 1, 5, 13, 40)] == [1, 1, 120, 1932053504, 0]
     assert edu.alive(0)
+    edu.dma_write(3, b"abc")
+    assert edu.dma_read(4, 2) == b"bc"
 
 
 def model_accesses() -> list[Access]:

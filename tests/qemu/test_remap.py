@@ -12,7 +12,8 @@ from rumpci.hosts import open_host
 from rumpci.hosts.url import DeviceSpec
 from rumpci.machines.qemu.launch import Options
 from rumpci.machines.qemu.machine import QemuMachine
-from rumpci.machines.qemu.remap import IRTE, IRTE_SOURCE, source
+from rumpci.machines.requester import source
+from rumpci.machines.vtd.vtdreg import IRTE, IRTE_HI
 from rumpci.pcireg import PCI_CAP_MSI
 
 from .needs import qemu
@@ -106,4 +107,4 @@ def test_iommu_is_on_or_off() -> None:
 
 def test_entries_as_the_specification_draws_them() -> None:
     assert int(IRTE(P=1, VECTOR=0x31, TM=1)) == 0x31_0011
-    assert int(IRTE_SOURCE(SVT=1, SID=source(Address(0, 1, 2, 3)))) == 0x4_0113
+    assert int(IRTE_HI(SVT=1, SID=source(Address(0, 1, 2, 3)))) == 0x4_0113

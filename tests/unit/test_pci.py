@@ -157,7 +157,7 @@ def test_attach_args() -> None:
         assert pa.pa_flags == p.PCI_FLAGS_MEM_OKAY
         assert p.pci_find_device(pa, lambda a: a.product == 1) is not None
         assert p.pci_find_device(pa, lambda _: False) is None
-        assert not p.pci_dma64_available(pa)
+        assert p.pci_dma64_available(pa)
 
 
 def test_capture_and_restore() -> None:

@@ -7,10 +7,11 @@ import pytest
 from hypothesis import given, strategies as st
 
 from rumpci.errors import BadURL, HostRefused, RumpciError
-from rumpci.host import Address
+from rumpci.host import Address, Feature
 from rumpci.hosts import open_host
+from rumpci.hosts.keys import parse_size, scatter_seed
 from rumpci.hosts.url import DeviceSpec, parse
-from rumpci.machines.qemu.devices import device_arguments, parse_size, quote as qemu_quote
+from rumpci.machines.qemu.devices import device_arguments, quote as qemu_quote
 
 text = st.text(st.characters(exclude_characters="\0", codec="utf-8"))
 names = st.from_regex(r"[a-z][a-z0-9_-]*", fullmatch=True)
@@ -121,7 +122,13 @@ def test_unknown_keys_are_named_with_the_known_ones() -> None:
     [
         ("nope:edu", "schemes: qemu, model"),
         ("model:nope", "models: edu, ram, or a file"),
-        ("model:edu?memory=1M", "unknown key 'memory'"),
+        ("model:edu?memry=1M", "unknown key 'memry'"),
+        ("model:edu?memory=4G", "too much.*3072M"),
+        ("model:edu?memory=64K", "too little.*1024K"),
+        ("model:edu?iommu=yes", "neither on nor off"),
+        ("qemu:edu?iommu=ON", "neither on nor off"),
+        ("model:edu?scatter=-1", "scatter=-1.*no seed"),
+        ("qemu:edu?scatter=x", "scatter=x.*no seed"),
         ("qemu:edu?memry=1M", "unknown key 'memry'"),
         ("qemu:edu?memory=lots", "memory=lots"),
         ("qemu:edu?memory=9999999999999G", "memory=9999999999999G"),
@@ -157,6 +164,20 @@ def test_sizes(size: str, count: int) -> None:
 def test_what_is_no_size(size: str) -> None:
     with pytest.raises(BadURL):
         parse_size(size, "size")
+
+
+def test_seeds() -> None:
+    assert [scatter_seed(text) for text in (None, "0", "17")] == [None, 0, 17]
+
+
+@pytest.mark.parametrize(
+    ("url", "has"), [("model:edu", True), ("model:edu?iommu=off&memory=1M&scatter=3", False)]
+)
+def test_what_a_model_machine_can_do(url: str, has: bool) -> None:
+    host = open_host(url)
+    assert Feature.DMA in host.features
+    assert (Feature.IOMMU in host.features) is has
+    host.close()
 
 
 def test_our_properties_become_back_ends() -> None:

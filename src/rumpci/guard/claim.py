@@ -1,22 +1,29 @@
-"""A claimed function (rule 1): its configuration space and windows, until release."""
+"""A claimed function (rule 1): configuration space, windows, interrupts, DMA, until release."""
 
 from __future__ import annotations
 
 import contextlib
+import logging
 import threading
 from collections.abc import Callable, Sequence
 
 from rumpci import pcireg as pr
 from rumpci.errors import BadRange, DeadWindow, MachineDied, NoSuchBar, ProtectedRange
 from rumpci.guard.config import ConfigSpace
+from rumpci.guard.dma.map import GuardMap
+from rumpci.guard.dma.memory import GuardMemory
+from rumpci.guard.dma.mirror import Mirror
 from rumpci.guard.interrupts import Interrupts
 from rumpci.guard.intr import GuardInterrupt
+from rumpci.guard.quarantine import Quarantine
 from rumpci.guard.router import Router
 from rumpci.guard.shim import BarLimits
 from rumpci.guard.window import GuardWindow, Range
 from rumpci.host import Bar, Function, IntrType, Space
+from rumpci.host_dma import Fault, MapSpec, MemorySpec
 from rumpci.machines.machine import Machine
 
+log = logging.getLogger("rumpci.guard")
 _PAGE = 4096
 
 
@@ -29,6 +36,7 @@ class GuardClaim:
         function: Function,
         who: str,
         router: Router,
+        mirror: Mirror,
         on_release: Callable[[GuardClaim], None],
     ) -> None:
         self.function, self.who = function, who
@@ -49,6 +57,9 @@ class GuardClaim:
             bar.index: BarLimits.of(bar, self._closed.get(bar.index, ())) for bar in function.bars
         }
         self.interrupts = Interrupts(router, machine, function, self._config.caps, limits)
+        self._mirror = mirror
+        self.dma = mirror.attach(at, who)
+        self._config.allow_master()
 
     def conf_read(self, reg: int) -> int:
         """See host.Claim."""
@@ -91,9 +102,7 @@ class GuardClaim:
         """See host.Claim."""
         with self._lock:
             self._check_held("pci_intr_alloc")
-            taken = self.interrupts.allocate(type_, indices)
-            self._config.allow_master(self.interrupts.uses_messages())
-            return taken
+            return self.interrupts.allocate(type_, indices)
 
     def intr_release(self) -> None:
         """See host.Claim."""
@@ -101,7 +110,18 @@ class GuardClaim:
             if self._released:
                 return  # they are gone, and the function may be somebody else's
             self.interrupts.release()
-            self._config.allow_master(False)
+
+    def dma_alloc(self, spec: MemorySpec) -> GuardMemory:
+        """See host.Claim."""
+        return self.dma.alloc(spec)
+
+    def dma_map(self, spec: MapSpec) -> GuardMap:
+        """See host.Claim."""
+        return self.dma.map(spec)
+
+    def dma_faults(self) -> list[Fault]:
+        """See host.Claim."""
+        return self.dma.take_faults()
 
     def release(self) -> None:
         """See host.Claim."""
@@ -112,10 +132,25 @@ class GuardClaim:
             for window in list(self._windows):
                 window.kill("the device was detached")
                 self._forget(window)
-            with contextlib.suppress(MachineDied):  # what is gone is quiet
-                self.interrupts.release()
-                self._config.restore()
+            self._quarantine()
         self._on_release(self)
+
+    def _quarantine(self) -> None:
+        """Quiet the function, and only then take its DMA from it (rule 9)."""
+        quiet = True
+        with contextlib.suppress(MachineDied):  # what is gone is quiet
+            self.interrupts.release()
+            at, machine = self.function.address, self._machine
+            outcome = Quarantine(
+                lambda reg: machine.conf_read(at, reg),
+                lambda reg, value: machine.conf_write(at, reg, value),
+                self._config.caps,
+                machine.reset_seconds,
+            ).quiet()
+            log.info("%s (%s): quarantined: %s", self.who, at, outcome)
+            quiet = outcome.quiet
+            self._config.restore()
+        self._mirror.detach(self.dma, quiet=quiet)
 
     # ---- helpers -------------------------------------------------------------
 

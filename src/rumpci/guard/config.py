@@ -2,7 +2,7 @@
 
     identification, class, capability lists       read only
     command: I/O, memory, write-and-invalidate    the client's
-    command: bus master                           only while it holds MSI or MSI-X vectors
+    command: bus master                           the client's, once its DMA domain is attached
     command: INTx disable, SERR, the rest         the guard's
     status and device-status error bits           the client may clear them
     BARs, ROM                                     can be sized, not moved
@@ -134,14 +134,11 @@ class ConfigSpace:
             if waking:  # it may have been reset
                 self.restore(command)
 
-    def allow_master(self, on: bool) -> None:
-        """Let the client switch bus mastering on, or switch it off for it."""
-        write = _COMMAND_WRITE | (pr.PCI_COMMAND_MASTER_ENABLE if on else 0)
-        reg = pr.PCI_COMMAND_STATUS_REG
-        self._rules[reg] = Rule(write, _STATUS_ERRORS, _STATUS_ERRORS, _STATUS_FIXED)
-        if not on:
-            command = self._read(reg) & 0xFFFF
-            self._write(reg, command & ~pr.PCI_COMMAND_MASTER_ENABLE)
+    def allow_master(self) -> None:
+        """Let the client switch bus mastering on: its DMA domain is attached."""
+        write = _COMMAND_WRITE | pr.PCI_COMMAND_MASTER_ENABLE
+        rule = Rule(write, _STATUS_ERRORS, _STATUS_ERRORS, _STATUS_FIXED)
+        self._rules[pr.PCI_COMMAND_STATUS_REG] = rule
 
     def _size(self, reg: int, value: int) -> None:
         """All ones shows the size, as it would; anything else shows the address again."""

@@ -10,21 +10,28 @@ from collections.abc import Sequence
 from rumpci.errors import DeadWindow, DeviceBusy, NoSuchDevice
 from rumpci.guard.claim import GuardClaim
 from rumpci.guard.config import check_address, check_register
+from rumpci.guard.dma.mirror import Mirror
 from rumpci.guard.report import interrupt_rows
 from rumpci.guard.router import Router
 from rumpci.host import Address, Function, InterruptInfo
+from rumpci.host_dma import DmaInfo, DmaUsage, Grant
 from rumpci.machines.machine import Machine
 
 
 class Guard:
-    """The seam's Host over `machine`, which the guard closes when it is closed."""
+    """The seam's Host over `machine`, which the guard closes when it is closed.
 
-    def __init__(self, machine: Machine) -> None:
+    `scatter` seeds the mode in which DMA memory comes in as many segments as it may.
+    """
+
+    def __init__(self, machine: Machine, scatter: int | None = None) -> None:
         self.url, self.features = machine.url, machine.features
         self._machine = machine
         self._lock = threading.Lock()
         self._claims: dict[Address, GuardClaim] = {}
         self.router = Router(machine)
+        self.mirror = Mirror(machine, scatter)
+        self.router.on_collect = self.mirror.collect
 
     def functions(self) -> Sequence[Function]:
         """See host.Host."""
@@ -50,7 +57,7 @@ class Guard:
         """See host.Host."""
         with self._lock:
             function = self._claimable(address, who)
-            claim = GuardClaim(self._machine, function, who, self.router, self._forget)
+            claim = GuardClaim(self._machine, function, who, self.router, self.mirror, self._forget)
             self._claims[address] = claim
             return claim
 
@@ -60,6 +67,22 @@ class Guard:
             claims = dict(self._claims)
         return list(interrupt_rows(self._machine, self.router, claims))
 
+    def dma(self) -> Sequence[DmaInfo]:
+        """See host.Host."""
+        return self.mirror.rows()
+
+    def dma_usage(self) -> Sequence[DmaUsage]:
+        """See host.Host."""
+        return self.mirror.usage()
+
+    def dma_check(self) -> Sequence[str]:
+        """See host.Host."""
+        return self.mirror.check()
+
+    def iommu(self) -> Sequence[Grant]:
+        """See host.Host."""
+        return self.mirror.grants()
+
     def close(self) -> None:
         """See host.Host."""
         with self._lock:
@@ -68,6 +91,7 @@ class Guard:
             for claim in claims:
                 claim.release()
         finally:
+            self.mirror.close()
             self._machine.close()
 
     def _claimable(self, address: Address, who: str) -> Function:

@@ -67,6 +67,7 @@ class Router:
         self._targets: dict[int, Callable[[int], None]] = {}
         self.lines: dict[int, Line] = {}
         self._units: dict[str, int] = {}
+        self.on_collect: Callable[[], None] = _nothing  # the IOMMU's faults wake us too
 
     def service(self) -> None:
         """Collect what fired and hand it to its owners."""
@@ -74,6 +75,7 @@ class Router:
             for vector, count in self.controller.collect():
                 if target := self._targets.get(vector):
                     target(count)
+        self.on_collect()
 
     def unit(self, kind: str) -> int:
         """A number for the next function that uses MSI or MSI-X, as in "msix0 vec 1"."""
@@ -212,3 +214,7 @@ class Router:
                 "%s pin %d fired %d times in a row and is nobody's: it is masked",
                 self.controller.name, line.pin, line.strays,
             )  # fmt: skip
+
+
+def _nothing() -> None:
+    """What is called when nobody else wants to know."""

@@ -6,11 +6,13 @@ own tests) may hold one.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from rumpci._native import Mapping
 from rumpci.host import Address, Feature, Function
+from rumpci.host_dma import Direction, Grant
 
 
 class BarAccess(Protocol):
@@ -84,15 +86,111 @@ class InterruptController(Protocol):
         """Stop a line."""
 
 
+class Memory(Protocol):
+    """The machine's memory: `size` bytes, at their physical addresses in the file `fd`.
+
+    `usable` are the ranges [start, end) that are not the machine's own, whole pages.
+    """
+
+    fd: int
+    size: int
+    usable: Sequence[tuple[int, int]]
+
+
+class PageSource(Protocol):
+    """Where an IOMMU takes the pages of its tables from; a page is its physical address."""
+
+    def take(self) -> int:
+        """One page of zeros.  Raises NoDmaMemory (ENOMEM)."""
+
+    def give(self, page: int) -> None:
+        """Give one back."""
+
+
+@dataclass(frozen=True)
+class IommuFault:
+    """One blocked access as the IOMMU recorded it.
+
+    `source` is the requester id (bus << 8 | device << 3 | function); `write` is the
+    device's view; `lost` says that more happened than could be recorded.
+    """
+
+    source: int
+    addr: int
+    write: bool
+    reason: str
+    lost: bool = False
+
+
+class Domain(Protocol):
+    """The bus addresses of one function, from `Iommu.attach` to `detach`: nothing at first."""
+
+    def grant(self, addr: int, page: int, size: int, direction: Direction) -> None:
+        """Let [addr, addr + size) reach memory from `page` on, in this direction only.
+
+        All are multiples of the page size.  What was granted there before is replaced.
+        Raises NoDmaMemory (ENOMEM), and then nothing of it is granted.
+        """
+
+    def revoke(self, ranges: Sequence[tuple[int, int]]) -> None:
+        """Let nothing through at these (addr, size) any more: when it returns, nothing gets."""
+
+    def detach(self) -> None:
+        """Revoke everything and give the tables back.  Doing it twice does nothing."""
+
+
+class Iommu(Protocol):
+    """What stands between the functions and memory.
+
+    `address_bits` is the width of a bus address, `reserved` the ranges [start, end) of
+    bus addresses that never reach memory (interrupt messages).
+    """
+
+    name: str
+    address_bits: int
+    reserved: Sequence[tuple[int, int]]
+
+    def start(self, pages: PageSource) -> None:
+        """Translate from here on: no function reaches memory until it is attached."""
+
+    def attach(self, address: Address) -> Domain:
+        """Give a function a domain of its own, with nothing in it.
+
+        Raises DeviceBusy (EBUSY) if it shares its requester id with one that is attached.
+        """
+
+    def requester(self, address: Address) -> int:
+        """The requester id that a function's accesses carry."""
+
+    def faults(self) -> list[IommuFault]:
+        """The faults since the last call; costs next to nothing when there is none."""
+
+    def entries(self) -> Iterator[Grant]:
+        """Every leaf of every table, read from the tables as the unit reads them."""
+
+
 class Machine(Protocol):
-    """Configuration space and BARs of every function, by address."""
+    """Configuration space and BARs of every function, by address.
+
+    `reset_seconds` is how long a function may take to answer after a reset (PCI
+    Express 4.0, 6.6.2: 0.1 for a real one).
+    """
 
     url: str
     features: Feature
+    reset_seconds: float
 
     @property
     def interrupts(self) -> InterruptController:
         """The interrupt controller."""
+
+    @property
+    def memory(self) -> Memory:
+        """The memory that devices reach."""
+
+    @property
+    def iommu(self) -> Iommu | None:
+        """The IOMMU, or None: then a bus address is a physical address."""
 
     def conf_read(self, address: Address, reg: int) -> int:
         """Read 32 bits of configuration space; an absent function reads ones."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import click
 
@@ -35,6 +35,15 @@ def find_function(host: Host, text: str) -> Function:
 def print_json(data: object) -> None:
     """Print `data` as JSON."""
     click.echo(json.dumps(data, indent=2))
+
+
+def table(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Rows of cells, the heading among them, as lines with aligned columns."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    ]
 
 
 def size_text(size: int) -> str:

@@ -7,7 +7,7 @@ import dataclasses
 import click
 
 from rumpci.host import Address, Host, InterruptInfo
-from rumpci.tools.common import json_option, opened, print_json
+from rumpci.tools.common import json_option, opened, print_json, table
 
 
 @click.command("intr")
@@ -27,12 +27,7 @@ def command(host: str, as_json: bool) -> None:
 def lines(host: Host) -> list[str]:
     """A heading, and a line for each interrupt."""
     rows = [_cells(row) for row in host.interrupts()]
-    table = [("interrupt", "device", "driver", "state", "count", "messages"), *rows]
-    widths = [max(len(row[i]) for row in table) for i in range(len(table[0]))]
-    return [
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in table
-    ]
+    return table([("interrupt", "device", "driver", "state", "count", "messages"), *rows])
 
 
 def _cells(row: InterruptInfo) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import pkgutil
 from collections.abc import Sequence
 
@@ -21,9 +22,19 @@ def load_drivers(names: Sequence[str]) -> list[type[Driver]]:
 
 
 def shipped_names() -> list[str]:
-    """The names of the drivers that come with rumpci."""
-    found = pkgutil.iter_modules(rumpci.drivers.__path__)
-    return [module.name for module in found if not module.name.endswith("reg")]
+    """The names of the drivers that come with rumpci.
+
+    A driver may be several modules (edureg, nvmeq): those without a driver are not listed.
+    """
+    found = [module.name for module in pkgutil.iter_modules(rumpci.drivers.__path__)]
+    return [name for name in found if _has_driver(f"{_PACKAGE}.{name}")]
+
+
+def _has_driver(module: str) -> bool:
+    """Whether a module of ours defines a driver."""
+    defined = vars(importlib.import_module(module)).values()
+    drivers = [c for c in defined if isinstance(c, type) and issubclass(c, Driver)]
+    return any(driver.__module__ == module for driver in drivers)
 
 
 def shipped_drivers() -> list[type[Driver]]:

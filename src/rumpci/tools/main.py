@@ -17,8 +17,10 @@ from rumpci import __version__
 from rumpci.errors import RumpciError
 
 COMMANDS = {
+    "dma": "The DMA memory and maps of a host, who has them, quotas; --check the IOMMU.",
     "doctor": "What this machine can host, and what to do about the rest.",
     "intr": "The interrupts of a host: routes, who has them, counts.",
+    "iommu": "What each device of a host may reach, read from the IOMMU's tables.",
     "list": "The devices of a host: buses, names, BARs, who drives them.",
     "reg": "Read or write one register of a device.",
     "run": "Attach drivers to the devices of a host and run them.",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -15,21 +16,29 @@ from rumpci.cpu import Cpu, curcpu, own_cpu
 from rumpci.errors import DriverError, NoSuchDevice
 from rumpci.host import Host
 from rumpci.hosts import open_host
-from rumpci.tools import intr
+from rumpci.tools import dma, intr, iommu, nbd
 from rumpci.tools.load import load_drivers, shipped_names
 
-SHOWS: dict[str, Callable[[Host], list[str]]] = {"intr": intr.lines}
+SHOWS: dict[str, Callable[[Host], list[str]]] = {
+    "dma": dma.lines,
+    "intr": intr.lines,
+    "iommu": iommu.lines,
+}
 
 
 @dataclass(frozen=True)
 class Job:
-    """What to run: the drivers, where, with which properties, and what to show at the end."""
+    """What to run: the drivers, where, with which properties, and what to show at the end.
+
+    `service` says where disks are served; without it the devices run.
+    """
 
     names: Sequence[str]
     drivers: Sequence[type[Driver]]
     host: str
     properties: dict[str, dict[str, str]]
     show: Sequence[str] = ()
+    service: nbd.Service | None = None
 
 
 @click.command("run")
@@ -42,6 +51,7 @@ class Job:
 @click.option("--preempt-sweep", "sweep", type=click.IntRange(min=1), metavar="N",
               help="Run with the seeds 0 to N-1 and name those that fail.")  # fmt: skip
 @click.option("--show", multiple=True, type=click.Choice(list(SHOWS)), help="Show at the end.")
+@nbd.options
 @click.option("-v", "--verbose", count=True, help="Show more; twice for debugging.")
 def command(
     drivers: tuple[str, ...],
@@ -51,12 +61,16 @@ def command(
     sweep: int | None,
     show: tuple[str, ...],
     verbose: int,
+    service: nbd.Service | None,
 ) -> int:
     """Attach each DRIVER (a shipped one, a module or a file) to what it matches on HOST.
 
-    Then each device runs until it is done, and all are detached.
+    Then each device runs until it is done, and all are detached.  With --nbd they do not run:
+    the disks are served until SIGINT or SIGTERM.
     """
-    job = Job(drivers, load_drivers(drivers), host, _properties(properties), show)
+    job = Job(drivers, load_drivers(drivers), host, _properties(properties), show, service)
+    if sweep and service:
+        raise click.UsageError("--preempt-sweep runs many times, --nbd serves once")
     if sweep:
         return _sweep(job, sweep)
     run(job, _console(Level(min(Level.NORMAL + verbose, Level.DEBUG))), seed)
@@ -66,6 +80,7 @@ def command(
 def run(job: Job, console: Console, seed: int | None) -> None:
     """Do a job once.  Raises what the drivers raise, and DriverError if a handler did."""
     with (
+        _lines_of_their_own(console),
         own_cpu() as cpu,
         _opened(job.host, seed) as host,
         Autoconf(host, console, job.properties) as autoconf,
@@ -76,12 +91,33 @@ def run(job: Job, console: Console, seed: int | None) -> None:
                 "no device matches",
                 f"see `rumpci list {job.host}`; shipped drivers: {', '.join(shipped_names())}",
             )
-        for device in autoconf.devices:
-            device.run()
+        if job.service:
+            nbd.serve(job.service, autoconf.devices, console)
+        else:
+            for device in autoconf.devices:
+                device.run()
         for name in job.show:
             for line in SHOWS[name](host):
                 console.line(line)
     _raise_failures(cpu)
+
+
+@contextmanager
+def _lines_of_their_own(console: Console) -> Iterator[None]:
+    """What is logged, such as a DMA fault, does not go on the console's open line."""
+
+    def end_line(_record: logging.LogRecord) -> bool:
+        console.end()
+        return True
+
+    handlers = list(logging.getLogger().handlers)
+    for handler in handlers:
+        handler.addFilter(end_line)
+    try:
+        yield
+    finally:
+        for handler in handlers:
+            handler.removeFilter(end_line)
 
 
 @contextmanager

@@ -12,6 +12,16 @@ from collections.abc import Sequence
 
 from rumpci.cpu import curcpu
 from rumpci.host import Address, Claim, Function, Host, Interrupt, InterruptInfo, IntrType, Window
+from rumpci.host_dma import (
+    DmaInfo,
+    DmaMap,
+    DmaMemory,
+    DmaUsage,
+    Fault,
+    Grant,
+    MapSpec,
+    MemorySpec,
+)
 
 
 class Preempting:
@@ -37,6 +47,22 @@ class Preempting:
     def interrupts(self) -> Sequence[InterruptInfo]:
         """See host.Host."""
         return self._inner.interrupts()
+
+    def dma(self) -> Sequence[DmaInfo]:
+        """See host.Host."""
+        return self._inner.dma()
+
+    def dma_usage(self) -> Sequence[DmaUsage]:
+        """See host.Host."""
+        return self._inner.dma_usage()
+
+    def dma_check(self) -> Sequence[str]:
+        """See host.Host."""
+        return self._inner.dma_check()
+
+    def iommu(self) -> Sequence[Grant]:
+        """See host.Host."""
+        return self._inner.iommu()
 
     def close(self) -> None:
         """See host.Host."""
@@ -76,6 +102,18 @@ class PreemptingClaim:
     def intr_release(self) -> None:
         """See host.Claim."""
         self._inner.intr_release()
+
+    def dma_alloc(self, spec: MemorySpec) -> DmaMemory:
+        """See host.Claim."""
+        return self._inner.dma_alloc(spec)
+
+    def dma_map(self, spec: MapSpec) -> DmaMap:
+        """See host.Claim."""
+        return self._inner.dma_map(spec)
+
+    def dma_faults(self) -> Sequence[Fault]:
+        """See host.Claim."""
+        return self._inner.dma_faults()
 
     def release(self) -> None:
         """See host.Claim."""

@@ -24,21 +24,25 @@ from typing import ClassVar
 
 from rumpci._native import Mapping
 from rumpci.host import Address, Space
+from rumpci.machines.model.busmaster import BusMaster
 from rumpci.machines.model.config import ConfigSpec, ModelConfig
 from rumpci.machines.model.interrupts import ModelInterrupts
+from rumpci.machines.model.memory import ModelMemory
 from rumpci.machines.model.signals import MsixSpec, Signals
+from rumpci.machines.model.vtd import ModelVtd
 
 
 class Model:
     """One device.  Subclass it, declare `config`, and handle `read` and `write`.
 
     Properties of the URL (`model:NAME,key=value`) arrive as keyword arguments,
-    as text.
+    as text.  Once it is plugged in, `dma` reads and writes the machine's memory.
     """
 
     config: ClassVar[ConfigSpec]
     msix: ClassVar[MsixSpec | None] = None
     signals: Signals
+    dma: BusMaster
 
     def read(self, bar: int, offset: int, width: int) -> int:
         """One read by the driver; return the `width` bytes as a number."""
@@ -57,10 +61,18 @@ class Model:
 class Slot:
     """A model plugged in: its configuration space and the memory of its RAM BARs."""
 
-    def __init__(self, model: Model, controller: ModelInterrupts, at: Address) -> None:
+    def __init__(
+        self,
+        model: Model,
+        controller: ModelInterrupts,
+        at: Address,
+        memory: ModelMemory,
+        unit: ModelVtd | None,
+    ) -> None:
         self.model = model
         self.config = ModelConfig(model.config)
         self.signals = model.signals = Signals(self.config, controller, at, model.msix)
+        model.dma = BusMaster(self.config, at, memory, unit)
         self._ram: dict[int, tuple[int, mmap.mmap]] = {}
         self._read_only: dict[int, int] = {}
         for index, bar in model.config.bars.items():

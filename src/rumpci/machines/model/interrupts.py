@@ -8,11 +8,16 @@ import threading
 from rumpci.host import Address
 
 MESSAGE_BASE = 0xFEE0_0000
+FAULT = 0xF0
+"""The vector of the IOMMU's fault event: above every device's; it is counted, not collected."""
 _FIRST_PIN, _PINS, _FIRST_LINE = 16, 8, 0x40
 
 
 class ModelInterrupts:
-    """See machine.InterruptController; models assert lines and send messages into it."""
+    """See machine.InterruptController; models assert lines and send messages into it.
+
+    `faults` counts the IOMMU's fault events.
+    """
 
     name = "ioapic0"
     vectors = range(0x50, 0xF0)
@@ -20,6 +25,7 @@ class ModelInterrupts:
     def __init__(self) -> None:
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._lock = threading.Lock()
+        self.faults = 0
         self._counts: dict[int, int] = {}
         self._watched: set[int] = set()
         self._asserted: dict[int, set[Address]] = {}
@@ -92,6 +98,13 @@ class ModelInterrupts:
         """A device writes a message."""
         if address == MESSAGE_BASE:
             self._fire(data & 0xFF)
+
+    def send_fault(self, address: int, data: int) -> None:
+        """The IOMMU writes its fault event: it wakes who waits, who then asks for faults."""
+        if (address, data) == (MESSAGE_BASE, FAULT):
+            with self._lock:
+                self.faults += 1
+                os.eventfd_write(self._wake, 1)
 
     def _service(self, pin: int) -> None:
         if pin in self._open and self._asserted.get(pin):

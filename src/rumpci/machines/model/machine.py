@@ -5,19 +5,23 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from rumpci._native import Mapping
-from rumpci.errors import HostRefused
+from rumpci.errors import HostRefused, MachineDied
 from rumpci.host import Address, Feature, Function
 from rumpci.machines.model.config import ConfigSpec
 from rumpci.machines.model.device import Model, Slot
-from rumpci.machines.model.interrupts import ModelInterrupts
+from rumpci.machines.model.interrupts import FAULT, MESSAGE_BASE, ModelInterrupts
+from rumpci.machines.model.memory import DEFAULT_SIZE, ModelMemory
+from rumpci.machines.model.vtd import ModelVtd
 from rumpci.machines.pciconf import Regions, configure
+from rumpci.machines.requester import Requesters
+from rumpci.machines.vtd.iommu import VtdIommu
+from rumpci.machines.vtd.unit import Unit
 
 Trace = Callable[[str, Address, int, int, int, int], None]
 """Called with "read" or "write", address, BAR, offset, width and value of every access."""
 
 _REGIONS = Regions(io=(0x1000, 0x10000), mem=(0xC000_0000, 0xFEC0_0000), pmem=(8 << 30, 256 << 30))
-
-
+_QUEUE, _DONE = 0x1000, 0x2000  # in RAM, in what is the machine's own: the IOMMU's queue
 _MODELS_MAX = 31  # devices on a bus without the host bridge
 
 
@@ -62,12 +66,23 @@ class ModelBar:
 
 
 class ModelMachine:
-    """The machine of `model:` hosts; `trace` sees every access to a BAR that is not RAM-mapped."""
+    """The machine of `model:` hosts, with `memory` bytes of RAM and, unless told not, an IOMMU.
 
-    features = Feature.MEMSPACE | Feature.IOSPACE | Feature.EXTCONF | Feature.TRAPPED
+    `trace` sees every access to a BAR that is not RAM-mapped.  `unit` is the IOMMU's
+    hardware, `iommu` what programs it.
+    """
+
+    features = Feature.MEMSPACE | Feature.IOSPACE | Feature.EXTCONF | Feature.TRAPPED | Feature.DMA
+    reset_seconds = 0.0
 
     def __init__(
-        self, models: Sequence[Model], url: str = "model:", trace: Trace | None = None
+        self,
+        models: Sequence[Model],
+        url: str = "model:",
+        trace: Trace | None = None,
+        *,
+        memory: int = DEFAULT_SIZE,
+        iommu: bool = True,
     ) -> None:
         if len(models) > _MODELS_MAX:
             raise HostRefused(
@@ -78,14 +93,26 @@ class ModelMachine:
         self.url = url
         self._trace = trace
         self.interrupts = ModelInterrupts()
+        self.memory = ModelMemory(memory)
+        self.unit: ModelVtd | None = None
+        self.iommu = self._start_iommu() if iommu else None
         places = (Address(0, 0, device, 0) for device in range(32))
         self._slots = {
-            at: Slot(model, self.interrupts, at)
+            at: Slot(model, self.interrupts, at, self.memory, self.unit)
             for at, model in zip(places, [HostBridge(), *models], strict=False)
         }
         if any(bar.ram for model in models for bar in model.config.bars.values()):
             self.features |= Feature.MAPPED
         self._functions = configure(self, _REGIONS)
+
+    def _start_iommu(self) -> VtdIommu:
+        """The unit, and the driver that real ones have too."""
+        memory, interrupts = self.memory, self.interrupts
+        self.unit = ModelVtd(memory, interrupts.send_fault)
+        driver = Unit(self.unit, memory.words, queue=_QUEUE, done=_DONE, wait=_at_once)
+        requesters = Requesters(lambda _bus: None, self.conf_read)
+        self.features |= Feature.IOMMU
+        return VtdIommu(driver, requesters, (MESSAGE_BASE, FAULT), lambda: interrupts.faults)
 
     def conf_read(self, address: Address, reg: int) -> int:
         """See Machine."""
@@ -120,3 +147,10 @@ class ModelMachine:
         for slot in self._slots.values():
             slot.close()
         self.interrupts.close()
+        self.memory.close()
+
+
+def _at_once(done: Callable[[], bool], tried: str, state: Callable[[], str]) -> None:
+    """How the unit's driver waits: what a model has not done when a call returns, it never does."""
+    if not done():
+        raise MachineDied(tried, f"the model of the IOMMU did not: {state()}", "see its `misuse`")

@@ -12,24 +12,11 @@ Four properties are ours, because what they stand for takes more than -device:
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from rumpci.errors import BadURL
+from rumpci.hosts.keys import parse_size
 from rumpci.hosts.url import DeviceSpec
-
-_SIZE_END = 1 << 63  # of what a file can have
-_UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
-
-
-def parse_size(text: str, what: str) -> int:
-    """Bytes in `64M` and the like.  Raises BadURL (EINVAL)."""
-    found = re.fullmatch(r"([1-9][0-9]*)([KMG]?)", text.upper())
-    size = int(found[1]) * _UNITS[found[2]] if found else 0
-    if not 0 < size < _SIZE_END:
-        raise BadURL(f"{what}={text}", "no size", "write a number, with K, M or G")
-    return size
 
 
 @dataclass

@@ -13,6 +13,11 @@ SIZE = 0x10000
 # what relay.S and Python agree on (its .set lines)
 AWAKE, READY, COUNTS, WANT, ENTRY = 0x500, 0x504, 0x1000, 0x1400, 0x1480
 PORT, APPLY, LINES, PINS, MASKED = 0xE9, 0x20, 0x30, 24, 0x10000
+
+# the rest of low RAM, which the relay does not touch
+IRTES, INV_QUEUE, INV_DONE = 0x8000, 0x9000, 0xA000  # the IOMMU's: entries, descriptors, a word
+FAULT = 0xF0  # the vector of the IOMMU's fault event: above every device's
+
 _STUBS, _IDT, _BASE_HIGH = 0x2000, 0x4000, 0xFFFF
 _COMMON = 0x50
 _RESET = 0xFFF0

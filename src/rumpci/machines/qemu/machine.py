@@ -11,7 +11,7 @@ Its processor runs the relay (relay.S) and nothing else.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 
 from rumpci import pcireg as pr
@@ -19,12 +19,20 @@ from rumpci._native import Mapping
 from rumpci.host import Address, Feature, Function, Space
 from rumpci.hosts.url import DeviceSpec
 from rumpci.machines.pciconf import Regions, configure
+from rumpci.machines.qemu import firmware as fw
 from rumpci.machines.qemu._wire import Bar
 from rumpci.machines.qemu.launch import Options, QemuProcess
+from rumpci.machines.qemu.memory import QemuMemory
+from rumpci.machines.qemu.patience import wait_until
 from rumpci.machines.qemu.qmp import Monitor
-from rumpci.machines.qemu.relay import Relay
+from rumpci.machines.qemu.relay import MESSAGE_BASE, Relay
+from rumpci.machines.requester import Requesters
+from rumpci.machines.vtd.iommu import VtdIommu
+from rumpci.machines.vtd.remap import Remapping
+from rumpci.machines.vtd.unit import Unit
 
 ECAM, ECAM_SIZE = 0xB000_0000, 256 << 20
+VTD, VTD_SIZE = 0xFED9_0000, 0x1000
 _REGIONS = Regions(io=(0x1000, 0x10000), mem=(0xC000_0000, 0xFEC0_0000), pmem=(32 << 30, 256 << 30))
 _PCIEXBAR = 0x60  # of the host bridge; q35 data sheet, 5.1.16
 
@@ -32,7 +40,10 @@ _PCIEXBAR = 0x60  # of the host bridge; q35 data sheet, 5.1.16
 class QemuMachine:
     """The machine of `qemu:` hosts.  Raises HostUnavailable, HostRefused, MachineDied."""
 
-    features = Feature.MEMSPACE | Feature.IOSPACE | Feature.EXTCONF | Feature.TRAPPED
+    features = Feature.MEMSPACE | Feature.IOSPACE | Feature.EXTCONF | Feature.TRAPPED | Feature.DMA
+    reset_seconds = 0.0  # QEMU resets a function at once
+    memory: QemuMemory
+    iommu: VtdIommu | None = None
 
     def __init__(self, devices: Sequence[DeviceSpec], options: Options, url: str = "") -> None:
         self.url = url
@@ -44,12 +55,32 @@ class QemuMachine:
             self._functions = configure(self, _REGIONS)
             self._bars = {f.address: self._make_bars(f) for f in self._functions}
             self._bridges = {f.secondary: f.address for f in self._functions}
-            process = self.process
-            self.interrupts = Relay(process.wire, process.ram, process.wake, self._bridges.get)
-            self.interrupts.start(options.has_iommu)
+            self.memory = QemuMemory(self.process.ram, self.process.memory)
+            self._start_interrupts(options.has_iommu)
         except BaseException:
             self.process.close()
             raise
+
+    def _start_interrupts(self, has_iommu: bool) -> None:
+        """The relay and, if there is one, the IOMMU, whose fault events the relay counts."""
+        process, parent = self.process, self._bridges.get
+        requesters = Requesters(parent, self.conf_read)
+        relay = Relay(process.wire, process.ram, process.wake, parent, requesters)
+        self.interrupts, remapping = relay, None
+        if has_iommu:
+            unit = Unit(
+                Bar(process.wire, VTD, VTD_SIZE), self.memory.words,
+                queue=fw.INV_QUEUE, done=fw.INV_DONE, wait=self._wait,
+            )  # fmt: skip
+            remapping = Remapping(unit, fw.IRTES)
+            self.iommu = VtdIommu(
+                unit, requesters, (MESSAGE_BASE, fw.FAULT), lambda: relay.count(fw.FAULT)
+            )
+            self.features |= Feature.IOMMU
+        relay.start(remapping)
+
+    def _wait(self, done: Callable[[], bool], tried: str, state: Callable[[], str]) -> None:
+        wait_until(done, self.process.wire, tried, state)
 
     def _open_ecam(self) -> None:
         for reg, value in ((_PCIEXBAR + 4, 0), (_PCIEXBAR, ECAM | 1)):
@@ -105,6 +136,7 @@ class QemuMachine:
         """See Machine."""
         self.monitor.close()
         self.interrupts.close()
+        self.memory.close()
         self.process.close()
 
 

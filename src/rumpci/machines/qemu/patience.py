@@ -6,13 +6,16 @@ has not given the machine a minute.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 
 from rumpci.errors import MachineDied
 from rumpci.machines.qemu._wire import Wire
 
-_EAGER, _LOOKS, _SLEEP_SECONDS, _ASK_EVERY = 50, 50_000, 0.0001, 100
+_SPIN, _YIELD, _NAP = 100, 300, 2000  # until that many looks
+_LOOKS, _ASK_EVERY = 50_000, 100
+_NAP_SECONDS, _SLEEP_SECONDS = 0.000_001, 0.000_1
 
 
 def wait_until(done: Callable[[], bool], wire: Wire, tried: str, state: Callable[[], str]) -> None:
@@ -23,9 +26,12 @@ def wait_until(done: Callable[[], bool], wire: Wire, tried: str, state: Callable
     for look in range(_LOOKS):
         if done():
             return
-        if look < _EAGER:
+        if look < _SPIN:
+            continue
+        if look < _YIELD:
+            os.sched_yield()  # QEMU may need this very processor
             continue
         if look % _ASK_EVERY == 0:
             wire.ask(b"endianness\n")  # raises if the machine is gone
-        time.sleep(_SLEEP_SECONDS)
+        time.sleep(_NAP_SECONDS if look < _NAP else _SLEEP_SECONDS)
     raise MachineDied(tried, f"it was not done after {_LOOKS} looks ({state()})", "open it again")

@@ -18,10 +18,12 @@ from rumpci import _native
 from rumpci.host import Address
 from rumpci.machines.qemu import firmware as fw
 from rumpci.machines.qemu._wire import Bar, Wire
+from rumpci.machines.qemu.memory import LOW
 from rumpci.machines.qemu.patience import wait_until
-from rumpci.machines.qemu.remap import IOAPIC_SOURCE, Remapping, source
+from rumpci.machines.vtd.remap import Remapping
 
 MESSAGE_BASE = 0xFEE0_0000  # Intel SDM volume 3, 10.11.1
+IOAPIC_SOURCE = 0xFF00  # bus 0xff, function 0: what QEMU's I/O APIC says it is
 _LEVEL = 1 << 15
 _FIRST_ROOT_PIN = 20
 _ROUTED_DEVICES = {25, 26, 27, 28, 29, 31}  # by registers of their own, as reset leaves them
@@ -31,21 +33,29 @@ _FIRST_COUNT = fw.COUNTS // 4
 
 
 class Relay:
-    """See machine.InterruptController; `parent` gives the bridge that leads to a bus."""
+    """See machine.InterruptController.
+
+    `parent` gives the bridge that leads to a bus, `requester` a function's requester id.
+    """
 
     name = "ioapic0"
     vectors = range(0x50, 0xF0)
-    low_ram = 0x10000  # bytes at the start of RAM that are the relay's and the remapping unit's
+    low_ram = LOW
 
     def __init__(
-        self, wire: Wire, ram: int, wake: socket.socket, parent: Callable[[int], Address | None]
+        self,
+        wire: Wire,
+        ram: int,
+        wake: socket.socket,
+        parent: Callable[[int], Address | None],
+        requester: Callable[[Address], int],
     ) -> None:
         self._map = mmap.mmap(ram, self.low_ram)
         self._words = memoryview(self._map).cast("I")
         self._entries = memoryview(self._map).cast("Q")
         self._seen = [0] * 256
         self._watched: set[int] = set()
-        self._wake, self._parent = wake, parent
+        self._wake, self._parent, self._requester = wake, parent, requester
         self._apic = Bar(wire, MESSAGE_BASE, 0x1000)
         self._wire = wire
         self._looking = False
@@ -98,6 +108,10 @@ class Relay:
         self._words[fw.AWAKE // 4] = 0
         _native.fence()  # from here on a new interrupt wakes us; older ones are in the counts
 
+    def count(self, vector: int) -> int:
+        """How often a vector fired, modulo 2 to the 32, watched or not."""
+        return self._words[_FIRST_COUNT + vector]
+
     def _counted(self) -> bool:
         words, seen = self._words, self._seen
         return any(words[_FIRST_COUNT + vector] != seen[vector] for vector in self._watched)
@@ -114,7 +128,7 @@ class Relay:
         """See InterruptController."""
         if self._remapping is None:
             return MESSAGE_BASE, vector
-        self._remapping.set(vector, source(address))
+        self._remapping.set(vector, self._requester(address))
         return self._remapping.message(vector)
 
     def revoke(self, vector: int) -> None:
@@ -156,18 +170,18 @@ class Relay:
         _native.fence()
         self._apic.write(0, 4, fw.APPLY)
 
-    def start(self, remapping: bool) -> None:
+    def start(self, remapping: Remapping | None) -> None:
         """Wait for the relay, and have it make every PCI pin level-triggered and masked.
 
-        With `remapping`, the machine's IOMMU checks who fires which vector.  An
+        With `remapping`, the IOMMU checks who fires which vector.  An
         edge-triggered pin, as they come, would forget a line asserted while it is masked.
         Raises MachineDied (EIO) if the relay does not answer.
         """
         self._await(lambda: bool(self._words[fw.READY // 4]), "starting the relay")
-        if remapping:
-            self._remapping = Remapping(self._wire, self._entries)
+        self._remapping = remapping
+        if remapping is not None:
             for pin in _PCI_PINS:
-                self._remapping.set(self.line_vector(pin), IOAPIC_SOURCE, level=True)
+                remapping.set(self.line_vector(pin), IOAPIC_SOURCE, level=True)
         for pin in _PCI_PINS:
             self.mask_line(pin)
 

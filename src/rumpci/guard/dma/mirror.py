@@ -1,0 +1,174 @@
+"""The mirror: every allocation and every map of every client, and what the IOMMU has of them."""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+from collections.abc import Iterator
+from typing import Protocol
+
+from rumpci.guard.dma.client import Client, Quota
+from rumpci.guard.dma.nearest import nearest
+from rumpci.guard.dma.placing import Identity, NoDomain, Translated, bus_space_of
+from rumpci.guard.dma.pool import Pool
+from rumpci.guard.dma.space import Space
+from rumpci.host import Address
+from rumpci.host_dma import PAGE_SIZE, Direction, DmaInfo, DmaUsage, Fault, Grant
+from rumpci.machines.machine import Iommu, IommuFault, Memory
+
+log = logging.getLogger("rumpci.guard")
+_SHARE = 3 / 4  # of the memory, for one client
+
+
+class HasMemory(Protocol):
+    """The part of a machine that this needs."""
+
+    @property
+    def memory(self) -> Memory:
+        """See machine.Machine."""
+
+    @property
+    def iommu(self) -> Iommu | None:
+        """See machine.Machine."""
+
+
+class Mirror:
+    """A machine's DMA.  With an IOMMU, nothing gets through but what clients have loaded.
+
+    `scatter` seeds the mode in which allocations come in as many segments as they may.
+    """
+
+    def __init__(self, machine: HasMemory, scatter: int | None = None) -> None:
+        self.lock = threading.RLock()
+        self.pool = Pool(machine.memory)
+        self.quota = Quota(int(self.pool.size * _SHARE))
+        self.scatter = None if scatter is None else random.Random(scatter)  # noqa: S311
+        self.clients: dict[Address, Client] = {}
+        self._iommu = machine.iommu
+        self._spaces: dict[Address, Space] = {}
+        if self._iommu is not None:
+            self._iommu.start(self.pool)
+
+    def attach(self, device: Address, who: str) -> Client:
+        """Give a function a domain with nothing in it.  Raises DeviceBusy (EBUSY)."""
+        with self.lock:
+            iommu = self._iommu
+            if iommu is None:
+                client = Client(self, device, who, NoDomain(), Identity(self.pool, device))
+            else:
+                space = self._spaces.get(device) or bus_space_of(iommu)
+                self._spaces[device] = space  # kept: what is old is used last by the next client
+                domain = iommu.attach(device)
+                client = Client(self, device, who, domain, Translated(self.pool, space))
+            self.clients[device] = client
+            return client
+
+    def detach(self, client: Client, *, quiet: bool) -> None:
+        """Take everything from a client; `quiet`: its device was shown to be still."""
+        with self.lock:
+            client.close(quiet=quiet)
+            if self.clients.get(client.device) is client:
+                del self.clients[client.device]
+
+    # ---- faults ------------------------------------------------------------------
+
+    def collect(self) -> None:
+        """Give the faults since the last time to those who caused them, and report them."""
+        iommu = self._iommu
+        if iommu is None:
+            return
+        with self.lock:
+            for found in iommu.faults():
+                client = self._client_of(iommu, found.source)
+                fault = self._describe(found, client)
+                log.warning("%s", fault)
+                if client:
+                    client.faults.append(fault)
+
+    def _client_of(self, iommu: Iommu, source: int) -> Client | None:
+        clients = self.clients.values()
+        return next((c for c in clients if iommu.requester(c.device) == source), None)
+
+    def _describe(self, found: IommuFault, client: Client | None) -> Fault:
+        source = found.source
+        device = Address(0, source >> 8, source >> 3 & 0x1F, source & 7)
+        verb = "write" if found.write else "read"
+        near = nearest(client, found.addr, found.write) if client else ""
+        who = client.who if client else ""
+        where = client.device if client else device
+        return Fault(where, who, found.addr, verb, found.reason, near, found.lost)
+
+    # ---- listings -----------------------------------------------------------------
+
+    def rows(self) -> list[DmaInfo]:
+        """See host.Host.dma."""
+        with self.lock:
+            self.collect()
+            return [row for _, client in sorted(self.clients.items()) for row in client.rows()]
+
+    def usage(self) -> list[DmaUsage]:
+        """See host.Host.dma_usage."""
+        with self.lock:
+            return [client.usage() for _, client in sorted(self.clients.items())]
+
+    def grants(self) -> list[Grant]:
+        """See host.Host.iommu."""
+        with self.lock:
+            return list(self._iommu.entries()) if self._iommu else []
+
+    def check(self) -> list[str]:
+        """See host.Host.dma_check: what the tables grant and the mirror does not, or otherwise."""
+        with self.lock:
+            wrong = list(self._check_pages())
+            if self._iommu is None:
+                return wrong
+            expected, real = self._expected(), _pages(self._iommu.entries())
+            differ = (k for k in expected.keys() | real.keys() if expected.get(k) != real.get(k))
+            return wrong + [_difference(k, expected.get(k), real.get(k)) for k in sorted(differ)]
+
+    def _expected(self) -> dict[Key, Value]:
+        """Every page that the mirror says is granted."""
+        found: dict[Key, Value] = {}
+        for device, client in self.clients.items():
+            for memory in client.memories:
+                for (_, addr, page, size), direction in memory.granted():
+                    for at in range(0, size, PAGE_SIZE):
+                        found[device, addr + at] = page + at, direction
+        return found
+
+    def _check_pages(self) -> Iterator[str]:
+        """Pages that two allocations have."""
+        owners: dict[int, str] = {}
+        for client in self.clients.values():
+            for memory in client.memories:
+                name = memory.spec.name
+                for start, size in memory.place.runs:
+                    for page in range(start, start + size, PAGE_SIZE):
+                        if page in owners:
+                            yield f"page {page:#x} has two owners: {owners[page]}, {name}"
+                        owners[page] = name
+
+    def close(self) -> None:
+        """Let the memory go."""
+        self.pool.close()
+
+
+Key = tuple[Address, int]
+Value = tuple[int, Direction]
+
+
+def _pages(entries: Iterator[Grant]) -> dict[Key, Value]:
+    """Leaves as pages of 4 KiB."""
+    return {
+        (grant.device, grant.addr + at): (grant.page + at, grant.direction)
+        for grant in entries
+        for at in range(0, grant.size, PAGE_SIZE)
+    }
+
+
+def _difference(key: Key, mirror: Value | None, tables: Value | None) -> str:
+    def text(value: Value | None) -> str:
+        return f"page {value[0]:#x} for {value[1].name}" if value else "nothing"
+
+    return f"{key[0]} {key[1]:#x}: the mirror has {text(mirror)}, the tables {text(tables)}"

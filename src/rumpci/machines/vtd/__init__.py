@@ -1,0 +1,1 @@
+"""Intel VT-d: one unit that remaps DMA and interrupts, whatever machine it is in."""
