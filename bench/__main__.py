@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from bench import interrupts, machine, mapped, nvme
+from bench import dma, interrupts, machine, mapped, nvme
 from bench.measure import Row
 
 GROUPS: dict[str, Callable[[], Iterator[Row]]] = {
@@ -23,6 +23,7 @@ GROUPS: dict[str, Callable[[], Iterator[Row]]] = {
     "trapped": machine.trapped,
     "launch": machine.launch,
     "interrupts": interrupts.interrupts,
+    "dma": dma.dma,
     "nvme": nvme.nvme,
 }
 

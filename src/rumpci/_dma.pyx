@@ -62,10 +62,16 @@ cdef class SharedMemory:
         """Take the memory away; views of it see scrap.  Doing it twice does nothing."""
         if not self.live:
             return
+        if not self._scrap():
+            _give_spare()  # the process has as many mappings as it may: now it has one less
+            if not self._scrap():
+                raise _os_error("revoking memory")
         self.live = False
-        if mmap(self.base, self.size, PROT_READ | PROT_WRITE,
-                MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0) == MAP_FAILED:
-            raise _os_error("revoking memory")
+        _take_spare()
+
+    cdef bint _scrap(self):
+        return mmap(self.base, self.size, PROT_READ | PROT_WRITE,
+                    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0) != MAP_FAILED
 
     def __getbuffer__(self, Py_buffer *view, int flags):
         PyBuffer_FillInfo(view, self, self.base, self.size, 0, flags)
@@ -121,6 +127,28 @@ cdef class Flat:
     def __dealloc__(self):
         if self.holds:
             PyBuffer_Release(&self.held)
+
+
+cdef void *_spare = NULL
+
+
+cdef void _take_spare() noexcept:
+    """Have a mapping to give up when a mapping has to be replaced and no more are allowed."""
+    global _spare
+    if _spare == NULL:
+        _spare = mmap(NULL, 4096, PROT_NONE, MAP_SHARED | MAP_ANONYMOUS, -1, 0)
+        if _spare == MAP_FAILED:
+            _spare = NULL
+
+
+cdef void _give_spare() noexcept:
+    global _spare
+    if _spare != NULL:
+        munmap(_spare, 4096)
+        _spare = NULL
+
+
+_take_spare()
 
 
 cdef object _os_error(what):

@@ -46,7 +46,7 @@ class HasDisks(Protocol):
 
 
 def disks_of(device: object) -> Sequence[Disk]:
-    """The disks that a device offers: itself if it is one, or its `disks`; or none."""
-    if isinstance(device, Disk):
-        return [device]
-    return device.disks if isinstance(device, HasDisks) else []
+    """The disks that a device offers: its `disks`, or itself if it is one; or none."""
+    if isinstance(device, HasDisks):
+        return device.disks
+    return [device] if isinstance(device, Disk) else []

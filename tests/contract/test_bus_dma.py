@@ -345,9 +345,9 @@ class BusDma(RuleBasedStateMachine):
             return
         assert load is not None
         bd.bus_dmamap_sync(self.tag, dmam.real, start, length, ops)
-        if ops & bd.BUS_DMASYNC_PREWRITE:
+        if ops & bd.BUS_DMASYNC_PREWRITE and load.direction & WRITE:
             load.sync(start, start + length, to_device=True)
-        if ops & bd.BUS_DMASYNC_POSTREAD:
+        if ops & bd.BUS_DMASYNC_POSTREAD and load.direction & READ:
             load.sync(start, start + length, to_device=False)
 
     # ---- the device ------------------------------------------------------------------------

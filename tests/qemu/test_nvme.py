@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from rumpci.autoconf import Autoconf, Console
-from rumpci.disk import Disk
+from rumpci.cpu import Cpu
+from rumpci.disk import Disk, disks_of
 from rumpci.drivers.nvme import Nvme
 from rumpci.drivers.nvmebatch import NvmeBatch
 from rumpci.drivers.nvmedma import DmaArea
@@ -22,6 +23,7 @@ from rumpci.drivers.nvmereg import NVME_CC, NVME_SC_ABORT_REQUESTED
 from rumpci.errors import BadRange, DmaBusy, DriverAttachError, DriverError
 from rumpci.host import Host
 from rumpci.hosts import open_host
+from rumpci.wrap.preempt import Preempting
 
 from .needs import qemu
 
@@ -488,6 +490,28 @@ def test_a_controller_with_a_fatal_status_is_reset(image: Path) -> None:
         assert len(nvme.read(0, 1)) == 512
 
 
+@pytest.mark.parametrize("intr", ["msix", "intx", "poll"])
+def test_wherever_handlers_run(image: Path, cpu: Cpu, intr: str) -> None:
+    data, properties = image.read_bytes(), {"nvme": {"intr": intr, "timeout": "5000"}}
+    with contextlib.closing(Preempting(open_host(f"qemu:nvme,serial=1,file={image}"))) as host:
+        for seed in range(6):
+            cpu.seed(seed)
+            with Autoconf(host, properties=properties) as autoconf:
+                (nvme,) = autoconf.attach([Nvme])
+                assert isinstance(nvme, Nvme)
+                with NvmeBatch(nvme.disks[0], 20, 3) as batch:
+                    for turn in range(10):
+                        batch.submit(range(turn, turn + 20))
+                        assert nvme.read(turn, 9) == data[turn * 512 : (turn + 9) * 512]
+                        batch.wait()
+                        at = (turn + 19) * 512
+                        assert batch.views[19] == data[at : at + 3 * 512]
+                assert nvme.controller.resets == 0
+                assert sum(queue.lost + queue.unexpected for queue in nvme.controller.queues) == 0
+            cpu.seed(None)
+    assert not cpu.failures
+
+
 # ---- limits and namespaces --------------------------------------------------------------------
 
 
@@ -517,6 +541,7 @@ def test_namespaces_are_disks_of_their_own() -> None:
             (32768, 512),
             (2048, 4096),
         ]
+        assert disks_of(nvme) == nvme.disks
         for disk in nvme.disks:
             disk.write(9, bytes([disk.nsid]) * disk.block_size)
         assert [disk.read(9, 1)[:1] for disk in nvme.disks] == [b"\1", b"\7"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given, settings, strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
@@ -94,19 +95,20 @@ def test_no_block_crosses_a_boundary_that_it_fits() -> None:
         assert start // boundary == (start + pages - 1) // boundary
 
 
-def test_what_is_given_back_rests() -> None:
+@pytest.mark.parametrize("pages", [2, 3, 9])
+def test_what_is_given_back_rests(pages: int) -> None:
     space = made((0, 4096))
     for _ in range(200):
-        start = space.take(2)
+        start = space.take(pages)
         assert start is not None
-        space.give(start, 2)
+        space.give(start, pages)
     recent = []
     for _ in range(60):
-        start = space.take(2)
+        start = space.take(pages)
         assert start is not None
         assert start not in recent
         recent.append(start)
-        space.give(start, 2)
+        space.give(start, pages)
 
 
 def test_ten_thousand_live_ranges_are_apart() -> None:

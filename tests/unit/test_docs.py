@@ -7,14 +7,25 @@ from pathlib import Path
 import pytest
 
 import rumpci.autoconf
+import rumpci.bus_dma
 import rumpci.bus_space
 import rumpci.kern
+import rumpci.mbuf
 import rumpci.pci
 import rumpci.pci_intr
 
 ROOT = Path(__file__).parents[2]
 MAP = (ROOT / "docs/netbsd-map.md").read_text()
-MODULES = (rumpci.bus_space, rumpci.pci, rumpci.pci_intr, rumpci.autoconf, rumpci.kern)
+ARCHITECTURE = (ROOT / "docs/architecture.md").read_text()
+MODULES = (
+    rumpci.bus_space,
+    rumpci.bus_dma,
+    rumpci.pci,
+    rumpci.pci_intr,
+    rumpci.autoconf,
+    rumpci.kern,
+    rumpci.mbuf,
+)
 
 
 def map_rows() -> list[tuple[set[str], bool]]:
@@ -44,9 +55,41 @@ def test_what_the_map_denies_does_not_exist() -> None:
 
 
 def test_every_function_of_the_manual_pages_is_in_the_map() -> None:
-    ours = {n for n in present() if re.match(r"(bus_space|pci|aprint|device)_[a-z]", n)}
+    pages = "bus_space|bus_dma|bus_dmamap|bus_dmamem|bus_dmatag|pci|aprint|device|m"
+    ours = {n for n in present() if re.match(rf"({pages})_[a-z]", n)}
     helpers = {"pci_intr_event", "pci_capabilities", "pci_ext_capabilities", "pci_attach_args"}
+    helpers |= {"bus_dma_faults"}
     assert ours - helpers == {n for n in listed(True) if n in ours}
+
+
+def test_what_the_map_says_is_ours_exists() -> None:
+    ours = set(re.findall(r"Ours: `(\w+)`", MAP))
+    assert "bus_dma_faults" in ours
+    assert ours <= present()
+
+
+def test_every_flag_of_bus_dma_is_in_the_map() -> None:
+    named = set(re.findall(r"`(BUS_DMA_\w+)`", MAP))
+    assert named == {name for name in vars(rumpci.bus_dma) if name.startswith("BUS_DMA_")}
+
+
+def places() -> list[tuple[str, str]]:
+    """Each "`file`, `Class.name`" of the page on architecture."""
+    return sorted(set(re.findall(r"`([\w/]+\.pyx?)`,\s+`([\w.]+)`", ARCHITECTURE)))
+
+
+def test_the_page_on_architecture_names_places() -> None:
+    assert len(places()) > 15
+    assert len(ARCHITECTURE.splitlines()) <= 200
+
+
+@pytest.mark.parametrize(("file", "name"), places(), ids=str)
+def test_every_place_that_the_architecture_names_exists(file: str, name: str) -> None:
+    text = (ROOT / "src/rumpci" / file).read_text()
+    for part in name.split("."):
+        assert re.search(rf"^\s*(async )?(cp?def|def|class|cdef class).*\b{part}\b", text, re.M), (
+            part
+        )
 
 
 def sources() -> list[Path]:

@@ -102,8 +102,9 @@ class Function:
         assert self.domain is not None
         try:
             self.domain.grant(addr, page, size, direction)
-        except NoDmaMemory:  # then nothing of it is granted
-            direction = Direction.NONE
+        except NoDmaMemory:  # then nothing more is granted
+            assert self.short
+            return
         self.ranges.append(Range(addr, addr + size, page, direction))
 
     def revoke(self, *ranges: tuple[int, int]) -> None:

@@ -13,6 +13,7 @@ from rumpci.host_dma import PAGE_SIZE, DmaMemory, MapSpec, MemorySpec, Piece
 
 if TYPE_CHECKING:
     from rumpci.bus_dma.map import BusDmamap
+    from rumpci.bus_dma.tag import Mapped
 
 BUS_DMASYNC_PREREAD = 0x01
 BUS_DMASYNC_POSTREAD = 0x02
@@ -21,34 +22,39 @@ BUS_DMASYNC_POSTWRITE = 0x08
 
 
 class Copy(NamedTuple):
-    """Bytes [start, end) of a map that are bounced between `buffer` and `bounce`."""
+    """Bytes [start, end) of a map, bounced between `buffer` and `bounce` from `offset` on."""
 
     start: int
     end: int
     buffer: memoryview
     bounce: memoryview
+    offset: int
 
 
 def place(dmam: BusDmamap, flats: Sequence[tuple[Flat, int]]) -> tuple[list[Piece], list[Copy]]:
     """Where each buffer is in memory that the device can reach, and what has to be copied."""
-    root, tag = dmam.tag.root, dmam.tag
-    found = [root.find(flat.address, length) for flat, length in flats]
-    reached = [m if m is not None and tag.reaches(m.memory) else None for m in found]
-    bounced = sum(
-        length for (_, length), known in zip(flats, reached, strict=True) if known is None
-    )
-    bounce = take_bounce(dmam, bounced) if bounced else None
-    pieces, copies, at, used = list[Piece](), list[Copy](), 0, 0
+    reached = [dmam.tag.find(flat.address, length) for flat, length in flats]
+    pieces: list[Piece] = []
+    copies: list[Copy] = []
+    at = used = 0
+    bounce = _bounce_for(dmam, flats, reached) if None in reached else None
     for (flat, length), known in zip(flats, reached, strict=True):
         if known is not None:
             pieces.append(Piece(known.memory, flat.address - known.start, length))
         elif bounce is not None:
             pieces.append(Piece(bounce, used, length))
-            inside = memoryview(bounce.view)[used : used + length]
-            copies.append(Copy(at, at + length, memoryview(flat)[:length], inside))
+            copies.append(Copy(at, at + length, memoryview(flat), dmam.bounce_view, used))
             used += length
         at += length
     return pieces, copies
+
+
+def _bounce_for(
+    dmam: BusDmamap, flats: Sequence[tuple[Flat, int]], reached: Sequence[Mapped | None]
+) -> DmaMemory:
+    """Memory for all that is not reached."""
+    bounced = [n for (_, n), known in zip(flats, reached, strict=True) if known is None]
+    return take_bounce(dmam, sum(bounced))
 
 
 def take_bounce(dmam: BusDmamap, size: int) -> DmaMemory:
@@ -59,7 +65,7 @@ def take_bounce(dmam: BusDmamap, size: int) -> DmaMemory:
     bounce = claim.dma_alloc(_bounce_spec(spec, size))
     if dmam.bounce is not None:
         dmam.bounce.free()
-    dmam.bounce = bounce
+    dmam.bounce, dmam.bounce_view = bounce, memoryview(bounce.view)
     return bounce
 
 
@@ -81,7 +87,9 @@ def copy_bounced(copies: Sequence[Copy], start: int, end: int, ops: int) -> None
     """Copy what of [start, end) bounces, to or from the device as `ops` say."""
     for copy in copies:
         low, high = max(start, copy.start) - copy.start, min(end, copy.end) - copy.start
-        if low < high and ops & BUS_DMASYNC_PREWRITE:
-            copy.bounce[low:high] = copy.buffer[low:high]
-        if low < high and ops & BUS_DMASYNC_POSTREAD:
-            copy.buffer[low:high] = copy.bounce[low:high]
+        if low < high:
+            here, there = slice(low, high), slice(copy.offset + low, copy.offset + high)
+            if ops & BUS_DMASYNC_PREWRITE:
+                copy.bounce[there] = copy.buffer[here]
+            else:
+                copy.buffer[here] = copy.bounce[there]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from operator import index
 from typing import TYPE_CHECKING
 
 from rumpci import _native
@@ -42,6 +43,16 @@ if TYPE_CHECKING:
 
 _PRE = BUS_DMASYNC_PREREAD | BUS_DMASYNC_PREWRITE
 _POST = BUS_DMASYNC_POSTREAD | BUS_DMASYNC_POSTWRITE
+_SYNCS = frozenset(
+    {_PRE, _POST, BUS_DMASYNC_PREREAD, BUS_DMASYNC_PREWRITE}
+    | {BUS_DMASYNC_POSTREAD, BUS_DMASYNC_POSTWRITE}
+)
+_COPYING = {
+    Direction.BOTH: BUS_DMASYNC_PREWRITE | BUS_DMASYNC_POSTREAD,
+    Direction.READ: BUS_DMASYNC_POSTREAD,
+    Direction.WRITE: BUS_DMASYNC_PREWRITE,
+}
+"""Which syncs copy what bounces, by what the device may do."""
 _DIRECTIONS = {0: Direction.BOTH, BUS_DMA_READ: Direction.READ, BUS_DMA_WRITE: Direction.WRITE}
 
 
@@ -53,7 +64,9 @@ class BusDmamap:
 
     __slots__ = (
         "bounce",
+        "bounce_view",
         "copies",
+        "copying",
         "dm_mapsize",
         "dm_maxsegsz",
         "dm_nsegs",
@@ -62,12 +75,13 @@ class BusDmamap:
         "live",
         "map",
         "tag",
-    )  # fmt: skip
+    )
 
     def __init__(self, tag: BusDmaTag, inner: DmaMap) -> None:
         self.tag, self.map = tag, inner
         self.dm_maxsegsz = inner.spec.maxsegsz
         self.bounce: DmaMemory | None = None
+        self.bounce_view = memoryview(b"")
         self.live = True
         self.clear()
 
@@ -75,8 +89,9 @@ class BusDmamap:
         """Forget what was loaded."""
         self.dm_mapsize = self.dm_nsegs = 0
         self.dm_segs: Sequence[BusDmaSegment] = ()
+        self.copying = 0
         self.copies: Sequence[Copy] = ()
-        self.held: Sequence[Flat] = ()
+        self.held: Sequence[object] = ()
 
     def __repr__(self) -> str:
         return f"<dmamap {self.map.spec.name!r}>"
@@ -165,7 +180,8 @@ def bus_dmamap_load_raw(
     """
     tried = "bus_dmamap_load_raw"
     direction = _check_load(tried, tag, dmam, size, flags)
-    left, pieces = size, list[Piece]()
+    left = size
+    pieces: list[Piece] = []
     for segment in segs:
         if left > 0:
             pieces.append(Piece(segment.memory, segment.offset, min(left, segment.ds_len)))
@@ -190,19 +206,19 @@ def bus_dmamap_sync(tag: BusDmaTag, dmam: BusDmamap, offset: int, len: int, ops:
 
     Before the device reads, PREWRITE; after it wrote, POSTREAD; before it writes,
     PREREAD; after it read, POSTWRITE.  Only here is a buffer that bounces copied:
-    to the device by PREWRITE, from it by POSTREAD.  Raises BadDma (EINVAL) outside
-    the map, and for PRE mixed with POST.
+    to the device by PREWRITE, from it by POSTREAD, unless BUS_DMA_READ or WRITE said
+    that there is no such transfer.  Raises BadDma (EINVAL) outside the map, and for PRE
+    mixed with POST.
     """
     if (
-        offset < 0 or len < 0 or offset + len > dmam.dm_mapsize or not dmam.dm_mapsize
-        or not 0 < ops <= _PRE | _POST or (ops & _PRE and ops & _POST)
-        or dmam.tag.root is not tag.root or tag.root.claim is None
+        offset < 0 or len < 0 or offset + len > dmam.dm_mapsize or ops not in _SYNCS
+        or dmam.tag.root is not tag.root or tag.root.claim is None or not dmam.dm_mapsize
     ):  # fmt: skip
         raise _bad_sync(tag, dmam, offset, len, ops)
-    if dmam.copies:
-        _native.fence()
-        copy_bounced(dmam.copies, offset, offset + len, ops)
     _native.fence()
+    if ops & dmam.copying:
+        copy_bounced(dmam.copies, offset, offset + len, ops)
+        _native.fence()
 
 
 def _load(
@@ -212,30 +228,40 @@ def _load(
     buffers: Iterable[tuple[Buffer, int | None]],
     flags: int,
 ) -> None:
-    flats = [flat for buffer in buffers if (flat := _flat(tried, *buffer))[1]]
-    size = sum(length for _, length in flats)
+    flats: list[tuple[Flat, int]] = []
+    size, readonly = 0, False
+    for buffer, length in buffers:
+        flat, length = _flat(tried, buffer, length)  # noqa: PLW2901
+        if length:
+            flats.append((flat, length))
+            size, readonly = size + length, readonly or flat.readonly
     direction = _check_load(tried, tag, dmam, size, flags)
-    if direction is not Direction.WRITE and any(flat.readonly for flat, _ in flats):
-        raise BadDma(
-            f"{tried} into {dmam!r}",
-            "the buffer is read-only, and the device could write it",
-            "pass BUS_DMA_WRITE, or a bytearray",
-        )
+    if readonly and direction is not Direction.WRITE:
+        raise _readonly(tried, dmam)
     pieces, copies = place(dmam, flats)
     _loaded(dmam, size, dmam.map.load(pieces, direction))
-    dmam.copies = copies
-    dmam.held = [flat for flat, _ in flats]
+    dmam.held = flats
+    if copies:
+        dmam.copies, dmam.copying = copies, _COPYING[direction]
+
+
+def _readonly(tried: str, dmam: BusDmamap) -> BadDma:
+    return BadDma(
+        f"{tried} into {dmam!r}",
+        "the buffer is read-only, and the device could write it",
+        "pass BUS_DMA_WRITE, or a bytearray",
+    )
 
 
 def _flat(tried: str, buffer: Buffer, length: int | None) -> tuple[Flat, int]:
     """A buffer as bytes, and how many of them.  Raises BadDma (EINVAL)."""
     try:
         flat = Flat(buffer)
+        length = flat.size if length is None else index(length)
     except (BufferError, TypeError, ValueError) as error:
         raise BadDma(
             tried, str(error), "pass a C-contiguous buffer, such as a bytearray"
         ) from error
-    length = flat.size if length is None else length
     if not 0 <= length <= flat.size:
         raise BadDma(f"{tried} of {length} bytes", f"the buffer has {flat.size}", "load less")
     return flat, length

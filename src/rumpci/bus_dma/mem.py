@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from rumpci._dma import Flat
-from rumpci.bus_dma.tag import BusDmaTag, check_flags
-from rumpci.errors import BadDma, DmaBusy
+from rumpci.bus_dma.tag import BusDmaTag, DmaRoot, check_flags
+from rumpci.errors import BadDma, DeadDma, DmaBusy
 from rumpci.host_dma import PAGE_SIZE, DmaMemory, MemorySpec
 
 
@@ -19,6 +19,7 @@ class BusDmaMemSegment(NamedTuple):
     ds_len: int
     memory: DmaMemory
     offset: int
+    root: DmaRoot
 
 
 def bus_dmamem_alloc(
@@ -43,7 +44,7 @@ def bus_dmamem_alloc(
     spec = MemorySpec(size, alignment, boundary, nsegs, tag.low, tag.high, name)
     memory, segs, offset = claim.dma_alloc(spec), list[BusDmaMemSegment](), 0
     for addr, length in memory.segments:
-        segs.append(BusDmaMemSegment(addr, length, memory, offset))
+        segs.append(BusDmaMemSegment(addr, length, memory, offset, tag.root))
         offset += length
     return segs
 
@@ -53,7 +54,7 @@ def bus_dmamem_free(tag: BusDmaTag, segs: Sequence[BusDmaMemSegment]) -> None:
 
     Raises DmaBusy (EBUSY) while it is mapped or loaded, DeadDma (ENXIO) the second time.
     """
-    memory = _allocation("bus_dmamem_free", segs)
+    memory = _allocation("bus_dmamem_free", tag, segs)
     if tag.root.find(memory.view.address, 0):
         raise DmaBusy(
             f"bus_dmamem_free of {memory.spec.name!r}", "it is mapped", "bus_dmamem_unmap it first"
@@ -67,7 +68,7 @@ def bus_dmamem_map(
     """The first `size` bytes of an allocation as memory, contiguous.  Raises BadDma (EINVAL)."""
     check_flags("bus_dmamem_map", flags)
     tag.root.claimed("bus_dmamem_map")
-    memory = _allocation("bus_dmamem_map", segs)
+    memory = _living("bus_dmamem_map", tag, segs)
     if not 0 < size <= memory.view.size:
         raise BadDma(
             f"bus_dmamem_map of {size} bytes of {memory.spec.name!r}",
@@ -84,7 +85,7 @@ def bus_dmamem_unmap(tag: BusDmaTag, kva: memoryview, size: int) -> None:
     Raises BadDma (EINVAL) for what is none.
     """
     mapped = None
-    with contextlib.suppress(ValueError):  # released already
+    with contextlib.suppress(ValueError, TypeError, BufferError):  # released, or none at all
         flat = Flat(kva)
         mapped = tag.root.find(flat.address, size)
         if mapped and flat.address != mapped.start:
@@ -107,7 +108,7 @@ def bus_dmamem_mmap(
     del prot
     check_flags("bus_dmamem_mmap", flags)
     tag.root.claimed("bus_dmamem_mmap")
-    view, at = _allocation("bus_dmamem_mmap", segs).view, off
+    view, at = _living("bus_dmamem_mmap", tag, segs).view, off
     for offset, length in view.ranges:
         if 0 <= at < length and at % PAGE_SIZE == 0:
             return view.fd, offset + at
@@ -117,13 +118,29 @@ def bus_dmamem_mmap(
     )
 
 
-def _allocation(tried: str, segs: Sequence[BusDmaMemSegment]) -> DmaMemory:
-    """The allocation that `segs` are, all of them and in their order."""
+def _living(tried: str, tag: BusDmaTag, segs: Sequence[BusDmaMemSegment]) -> DmaMemory:
+    """The allocation that `segs` are.  Raises DeadDma (ENXIO) if it was freed."""
+    memory = _allocation(tried, tag, segs)
+    if not memory.view.live:
+        raise DeadDma(
+            f"{tried} of {memory.spec.name!r}", "it was freed", "use memory until it is freed"
+        )
+    return memory
+
+
+def _allocation(tried: str, tag: BusDmaTag, segs: Sequence[BusDmaMemSegment]) -> DmaMemory:
+    """The allocation of the tag's function that `segs` are, all of them and in their order."""
     memory = segs[0].memory if segs else None
     if memory is None or [(s.ds_addr, s.ds_len) for s in segs] != list(memory.segments):
         raise BadDma(
             f"{tried} of {len(segs)} segments",
             "they are not those of one allocation",
             "pass all that bus_dmamem_alloc returned",
+        )
+    if segs[0].root is not tag.root:
+        raise BadDma(
+            f"{tried} of {memory.spec.name!r}",
+            f"it is not {tag!r}'s",
+            "use the tag it was made with",
         )
     return memory

@@ -95,11 +95,17 @@ class BusDmaTag:
     def __repr__(self) -> str:
         return f"<{self.root.name} DMA addresses {self.low:#x} to {self.high:#x}>"
 
-    def reaches(self, memory: DmaMemory) -> bool:
-        """Whether all of an allocation is at addresses of this tag."""
-        return all(
-            self.low <= addr and addr + size - 1 <= self.high for addr, size in memory.segments
-        )
+    def find(self, address: int, size: int) -> Mapped | None:
+        """The mapped allocation that holds these bytes of this process, all at the tag's addresses.
+
+        None if none does: such a buffer bounces.
+        """
+        mapped = self.root.find(address, size)
+        if mapped is not None:
+            for addr, length in mapped.memory.segments:
+                if addr < self.low or addr + length - 1 > self.high:
+                    return None
+        return mapped
 
 
 def bus_dmatag_subregion(tag: BusDmaTag, min_addr: int, max_addr: int, flags: int = 0) -> BusDmaTag:

@@ -11,6 +11,7 @@ keep the controller busy while the data of one is looked at.
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Sequence
 from typing import Self
 
@@ -25,8 +26,8 @@ from rumpci.bus_dma import (
 from rumpci.drivers.nvmedma import DmaArea
 from rumpci.drivers.nvmens import NvmeNamespace
 from rumpci.drivers.nvmeprp import prp_entries
-from rumpci.drivers.nvmeq import QueuePair
-from rumpci.drivers.nvmereg import NVME_SQE, NvmOp
+from rumpci.drivers.nvmeq import SQE_WORDS, QueuePair
+from rumpci.drivers.nvmereg import NVME_SQE, NVME_SQE_LBA, NvmOp
 from rumpci.errors import BadRange, DmaBusy
 
 
@@ -65,7 +66,8 @@ class NvmeBatch:
             raise
         starts = range(0, depth * self._stride, self._stride)
         self.views = [self.area.view[at : at + size] for at in starts]
-        self._entries = [self._entry(number, size) for number in range(depth)]
+        entries = bytearray().join(self._entry(number, size) for number in range(depth))
+        self._entries = memoryview(entries).cast("Q")
         self._submitted = 0
 
     def _entry(self, number: int, size: int) -> bytes:
@@ -98,7 +100,9 @@ class NvmeBatch:
         self._submitted = count
         queue = self.queue
         self.area.sync(0, count * self._stride, self._pre)
-        queue.put_many(self._entries, lbas, self.low)
+        entries = self._entries[: count * SQE_WORDS]
+        entries[NVME_SQE_LBA // 8 :: SQE_WORDS] = memoryview(array("Q", lbas))
+        queue.put_many(entries, self.low)
         queue.ring()
 
     def _refused(self, count: int) -> BadRange | DmaBusy:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
 from rumpci.bus_dma import (
@@ -41,7 +41,6 @@ from rumpci.drivers.nvmereg import (
     NVME_CQHDBL,
     NVME_SC_ABORT_REQUESTED,
     NVME_SQE,
-    NVME_SQE_LBA,
     NVME_SQTDBL,
     status_text,
 )
@@ -67,6 +66,7 @@ SPIN_US = 2000
 """How long a polled wait looks again and again before it only looks now and then."""
 PAUSE_US = 100
 """How often it looks then."""
+SQE_WORDS = NVME_SQE.size // 8
 _SYNCS = {
     BUS_DMA_READ: (BUS_DMASYNC_PREREAD, BUS_DMASYNC_POSTREAD),
     BUS_DMA_WRITE: (BUS_DMASYNC_PREWRITE, BUS_DMASYNC_POSTWRITE),
@@ -254,17 +254,15 @@ class QueuePair:
         self.pending[cid] = 1
         self.tail = (self.tail + 1) % self.size.entries
 
-    def put_many(self, entries: Sequence[bytes], lbas: Sequence[int], low: int) -> None:
-        """Write prepared entries with these first blocks; their ids run from `low` on."""
-        ring, words, tail, end = self.sq.view, self._sqwords, self.tail, self.size.entries
-        for entry, lba in zip(entries, lbas, strict=False):
-            ring[tail << 6 : (tail << 6) + 64] = entry
-            words[(tail << 3) + NVME_SQE_LBA // 8] = lba
-            tail += 1
-            if tail == end:
-                tail = 0
-        self.tail = tail
-        count = len(lbas)
+    def put_many(self, entries: memoryview, low: int) -> None:
+        """Put prepared entries, as 64-bit words, at the tail; their ids run from `low` on."""
+        ring, tail, end = self._sqwords, self.tail, self.size.entries
+        count = len(entries) // SQE_WORDS
+        here = min(count, end - tail)
+        ring[tail * SQE_WORDS : (tail + here) * SQE_WORDS] = entries[: here * SQE_WORDS]
+        if here < count:
+            ring[: (count - here) * SQE_WORDS] = entries[here * SQE_WORDS :]
+        self.tail = (tail + count) % end
         self.pending[low : low + count] = b"\1" * count
 
     def ring(self) -> None:

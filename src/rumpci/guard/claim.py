@@ -43,6 +43,7 @@ class GuardClaim:
         self._on_release = on_release
         self._machine = machine
         self._lock = threading.RLock()
+        self._command_lock = router.lock  # the router changes the command register, too
         self._windows: set[GuardWindow] = set()
         self._released = False
         at = function.address
@@ -69,7 +70,7 @@ class GuardClaim:
 
     def conf_write(self, reg: int, value: int) -> None:
         """See host.Claim."""
-        with self._lock:
+        with self._lock, self._command_lock:
             self._check_held("pci_conf_write")
             self._config.write(reg, value)
 
@@ -129,28 +130,40 @@ class GuardClaim:
             if self._released:
                 return
             self._released = True
-            for window in list(self._windows):
-                window.kill("the device was detached")
-                self._forget(window)
-            self._quarantine()
-        self._on_release(self)
+            with contextlib.ExitStack() as stack:  # each step, whatever the others raise
+                stack.callback(self._on_release, self)
+                stack.callback(self._quarantine)
+                for window in list(self._windows):
+                    window.kill("the device was detached")
+                    stack.callback(self._forget, window)
 
     def _quarantine(self) -> None:
         """Quiet the function, and only then take its DMA from it (rule 9)."""
-        quiet = True
-        with contextlib.suppress(MachineDied):  # what is gone is quiet
+        quiet = False
+        try:
+            with contextlib.suppress(MachineDied):
+                quiet = self._quiet()
+        finally:
+            self._mirror.detach(self.dma, quiet=quiet)
+
+    def _quiet(self) -> bool:
+        """Stop, reset and restore the function; whether it was shown to be still."""
+        at, machine = self.function.address, self._machine
+        quarantine = Quarantine(
+            lambda reg: machine.conf_read(at, reg),
+            lambda reg, value: machine.conf_write(at, reg, value),
+            self._config.caps,
+            machine.reset_seconds,
+            self._command_lock,
+        )
+        try:
             self.interrupts.release()
-            at, machine = self.function.address, self._machine
-            outcome = Quarantine(
-                lambda reg: machine.conf_read(at, reg),
-                lambda reg, value: machine.conf_write(at, reg, value),
-                self._config.caps,
-                machine.reset_seconds,
-            ).quiet()
-            log.info("%s (%s): quarantined: %s", self.who, at, outcome)
-            quiet = outcome.quiet
+        finally:
+            outcome = quarantine.quiet()
+        log.info("%s (%s): quarantined: %s", self.who, at, outcome)
+        with self._command_lock:
             self._config.restore()
-        self._mirror.detach(self.dma, quiet=quiet)
+        return outcome.quiet
 
     # ---- helpers -------------------------------------------------------------
 

@@ -87,12 +87,11 @@ class Guard:
         """See host.Host."""
         with self._lock:
             claims = list(self._claims.values())
-        try:
+        with contextlib.ExitStack() as stack:  # each one, whatever the others raise
+            stack.callback(self._machine.close)
+            stack.callback(self.mirror.close)
             for claim in claims:
-                claim.release()
-        finally:
-            self.mirror.close()
-            self._machine.close()
+                stack.callback(claim.release)
 
     def _claimable(self, address: Address, who: str) -> Function:
         tried = f"claiming {address} for {who}"

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 from rumpci import pcireg as pr
@@ -47,7 +48,8 @@ class Outcome:
 class Quarantine:
     """One function: `read` and `write` reach its configuration space, `caps` are its capabilities.
 
-    `settle` is how long, in seconds, a function may take to answer after a reset.
+    `settle` is how long, in seconds, a function may take to answer after a reset; `lock` is
+    held by whoever changes the command register.
     """
 
     def __init__(
@@ -56,8 +58,10 @@ class Quarantine:
         write: Callable[[int, int], None],
         caps: dict[int, int],
         settle: float,
+        lock: AbstractContextManager[object],
     ) -> None:
         self._read, self._write, self._caps, self._settle = read, write, caps, settle
+        self._lock = lock
 
     def quiet(self) -> Outcome:
         """Stop its bus mastering, wait for what is pending, and reset it where it can be."""
@@ -69,8 +73,9 @@ class Quarantine:
 
     def stop_mastering(self) -> None:
         """Clear the bus master bit: nothing new is started."""
-        command = self._read(pr.PCI_COMMAND_STATUS_REG) & 0xFFFF
-        self._write(pr.PCI_COMMAND_STATUS_REG, command & ~pr.PCI_COMMAND_MASTER_ENABLE)
+        with self._lock:
+            command = self._read(pr.PCI_COMMAND_STATUS_REG) & 0xFFFF
+            self._write(pr.PCI_COMMAND_STATUS_REG, command & ~pr.PCI_COMMAND_MASTER_ENABLE)
 
     def _wait_idle(self) -> bool:
         """Wait while the function says that transactions are pending; one that cannot say is."""

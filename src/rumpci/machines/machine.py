@@ -129,11 +129,19 @@ class Domain(Protocol):
         """Let [addr, addr + size) reach memory from `page` on, in this direction only.
 
         All are multiples of the page size.  What was granted there before is replaced.
-        Raises NoDmaMemory (ENOMEM), and then nothing of it is granted.
+        Raises NoDmaMemory (ENOMEM), and then nothing more is granted: what was granted
+        there is as before, or gone unless it is one page; elsewhere nothing changes.
         """
 
-    def revoke(self, ranges: Sequence[tuple[int, int]]) -> None:
-        """Let nothing through at these (addr, size) any more: when it returns, nothing gets."""
+    def revoke(self, ranges: Sequence[tuple[int, int]], *, wait: bool = True) -> None:
+        """Let nothing through at these (addr, size) any more: when it returns, nothing gets.
+
+        Unless it is not to `wait`: then nothing gets through when `settle` returns.  If
+        either raises, the next call makes sure of these, too, whatever it is for.
+        """
+
+    def settle(self) -> None:
+        """Return when everything that was revoked is out of reach."""
 
     def detach(self) -> None:
         """Revoke everything and give the tables back.  Doing it twice does nothing."""
@@ -153,10 +161,11 @@ class Iommu(Protocol):
     def start(self, pages: PageSource) -> None:
         """Translate from here on: no function reaches memory until it is attached."""
 
-    def attach(self, address: Address) -> Domain:
-        """Give a function a domain of its own, with nothing in it.
+    def attach(self, address: Address, pages: PageSource | None = None) -> Domain:
+        """Give a function a domain of its own, with nothing in it; its tables are of `pages`.
 
-        Raises DeviceBusy (EBUSY) if it shares its requester id with one that is attached.
+        None: where all other pages are from.  Raises DeviceBusy (EBUSY) if it shares its
+        requester id with one that is attached.
         """
 
     def requester(self, address: Address) -> int:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-from rumpci.errors import BadDma, DeadDma, DmaQuota, MachineDied, NoDmaMemory
+from rumpci.errors import BadDma, DeadDma, DmaQuota, NoDmaMemory, RumpciError
+from rumpci.guard.dma.asked import SEGMENTS_MAX, plain_spec
 from rumpci.guard.dma.map import GuardMap
 from rumpci.guard.dma.memory import GuardMemory
 from rumpci.guard.dma.placing import Placing, check_spec, placed
@@ -30,6 +32,7 @@ from rumpci.machines.machine import Domain
 if TYPE_CHECKING:
     from rumpci.guard.dma.mirror import Mirror
 
+log = logging.getLogger("rumpci.guard")
 _FAULTS_KEPT = 256
 
 
@@ -42,9 +45,11 @@ class Quota:
 
 
 class Past(NamedTuple):
-    """Something that the device could reach until `when` (monotonic seconds)."""
+    """Something that the device could reach until `when` (monotonic seconds), and how it ended."""
 
-    what: str
+    kind: str
+    name: str
+    end: str
     when: float
     segments: Sequence[Segment]
 
@@ -69,6 +74,7 @@ class Client:
 
     def alloc(self, spec: MemorySpec) -> GuardMemory:
         """See host.Claim.dma_alloc."""
+        spec = plain_spec(MemorySpec, spec)
         with self.lock:
             tried = f"allocating {spec.size} bytes for {spec.name!r}"
             self._check_live(tried)
@@ -76,17 +82,19 @@ class Client:
             place = placed(self._placing, spec, self._mirror.scatter)
             try:
                 memory = GuardMemory(self, spec, place, self._mirror.pool.memory.fd)
-            except OSError as error:
-                self._placing.free(place, quiet=True)
-                raise NoDmaMemory(
-                    tried, str(error), "free some, or raise vm.max_map_count"
-                ) from error
+            except BaseException as error:
+                self._placing.free(place)
+                if isinstance(error, OSError):
+                    remedy = "free some, or raise vm.max_map_count"
+                    raise NoDmaMemory(tried, str(error), remedy) from error
+                raise
             self.memories.add(memory)
             self.bytes += memory.size
             return memory
 
     def map(self, spec: MapSpec) -> GuardMap:
         """See host.Claim.dma_map."""
+        spec = plain_spec(MapSpec, spec)
         with self.lock:
             tried = f"creating map {spec.name!r}"
             self._check_live(tried)
@@ -108,7 +116,7 @@ class Client:
 
     def own(self, memory: DmaMemory) -> GuardMemory:
         """`memory` as this client's.  Raises BadDma (EINVAL) for another's."""
-        if isinstance(memory, GuardMemory) and (memory in self.memories or not memory.live):
+        if type(memory) is GuardMemory and (memory in self.memories or not memory.live):
             return memory
         raise BadDma(
             f"loading memory for {self.who}", "it is not this function's", "allocate it by its tag"
@@ -118,10 +126,11 @@ class Client:
         """Take an allocation off the books and reuse its pages."""
         with self.lock:
             memory.check_free()
-            self._end(memory)
-            self._placing.free(memory.place, quiet=True)
+            self.domain.revoke(())  # raises as long as the IOMMU owes something
+            if self._end(memory):
+                self._placing.free(memory.place)
             self.past.append(
-                Past(f"dmamem {memory.spec.name!r}, freed", time.monotonic(), memory.segments)
+                Past("dmamem", memory.spec.name, "freed", time.monotonic(), memory.segments)
             )
 
     def forget_map(self, dmamap: GuardMap) -> None:
@@ -131,7 +140,7 @@ class Client:
 
     def note_unloaded(self, name: str, segments: Sequence[Segment]) -> None:
         """Remember, for messages about faults, that a map reached these addresses until now."""
-        self.past.append(Past(f"dmamap {name!r}, unloaded", time.monotonic(), segments))
+        self.past.append(Past("dmamap", name, "unloaded", time.monotonic(), segments))
         self._mirror.collect()
 
     # ---- the end --------------------------------------------------------------------
@@ -145,21 +154,41 @@ class Client:
             if not self._live:
                 return
             self._live = False
-            with contextlib.suppress(MachineDied):  # with the machine, all that it granted is gone
-                self._mirror.collect()
-                self.domain.detach()
+            shown = self._detach()
             for dmamap in list(self.maps):
                 self.forget_map(dmamap)
             for memory in list(self.memories):
                 memory.loads.clear()
-                self._end(memory)
-                self._placing.free(memory.place, quiet=quiet)
+                if self._end(memory) and shown:
+                    self._placing.free(memory.place)
+            self._placing.end(quiet=quiet and shown)
 
-    def _end(self, memory: GuardMemory) -> None:
-        memory.live = False
-        memory.view.revoke()
-        self.memories.discard(memory)
-        self.bytes -= memory.size
+    def _detach(self) -> bool:
+        """End the domain; whether it is known to reach nothing any more."""
+        with contextlib.suppress(RumpciError, OSError):
+            self._mirror.collect()
+        try:
+            self.domain.detach()
+        except (
+            RumpciError,
+            OSError,
+        ) as error:  # dead or only silent
+            log.warning("%s (%s): its memory stays out of use: %s", self.who, self.device, error)
+            return False
+        return True
+
+    def _end(self, memory: GuardMemory) -> bool:
+        """Take memory from its process and off the books; whether nobody has it any more."""
+        try:
+            memory.view.revoke()
+        except OSError as error:
+            log.warning("%s: %r stays out of use: %s", self.who, memory.spec.name, error)
+            return False
+        finally:
+            memory.live = False
+            self.memories.discard(memory)
+            self.bytes -= memory.size
+        return True
 
     # ---- listings --------------------------------------------------------------------
 
@@ -207,6 +236,8 @@ def _check_map(tried: str, spec: MapSpec) -> None:
     why = ""
     if spec.size <= 0 or spec.nsegments < 1 or spec.maxsegsz < 1:
         why = "size, segments and bytes a segment are at least 1"
+    elif spec.nsegments > SEGMENTS_MAX:
+        why = f"a map has at most {SEGMENTS_MAX} segments"
     elif spec.boundary < 0 or spec.boundary & (spec.boundary - 1):
         why = f"boundary {spec.boundary:#x} is no power of two"
     elif not 0 <= spec.low <= spec.high:

@@ -80,12 +80,17 @@ class GuardMemory:
                 "load what was allocated",
             )
 
-    def within(self, start: int, end: int) -> Iterator[Extent]:
+    def within(self, start: int, end: int) -> list[Extent]:
         """What [start, end) is made of."""
+        if len(self.extents) == 1:  # as most are
+            _, addr, page, _ = self.extents[0]
+            return [Extent(start, addr + start, page + start, end - start)]
+        found: list[Extent] = []
         for offset, addr, page, size in self.extents:
             low, high = max(start, offset), min(end, offset + size)
             if low < high:
-                yield Extent(low, addr + low - offset, page + low - offset, high - low)
+                found.append(Extent(low, addr + low - offset, page + low - offset, high - low))
+        return found
 
     def granted(self) -> Iterator[tuple[Extent, Direction]]:
         """What the function may reach of it now, by all maps together."""
@@ -111,6 +116,10 @@ class GuardMemory:
             if loads[at].end > start:
                 yield loads[at]
             at += 1
+
+    def is_shared(self, load: Load) -> bool:
+        """Whether another load has pages of this one."""
+        return any(other is not load for other in self.touching(load.start, load.end))
 
     def add(self, load: Load) -> None:
         """Note a load."""

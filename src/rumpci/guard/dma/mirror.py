@@ -11,14 +11,13 @@ from typing import Protocol
 from rumpci.guard.dma.client import Client, Quota
 from rumpci.guard.dma.nearest import nearest
 from rumpci.guard.dma.placing import Identity, NoDomain, Translated, bus_space_of
-from rumpci.guard.dma.pool import Pool
+from rumpci.guard.dma.pool import Pool, Tables
 from rumpci.guard.dma.space import Space
 from rumpci.host import Address
 from rumpci.host_dma import PAGE_SIZE, Direction, DmaInfo, DmaUsage, Fault, Grant
 from rumpci.machines.machine import Iommu, IommuFault, Memory
 
 log = logging.getLogger("rumpci.guard")
-_SHARE = 3 / 4  # of the memory, for one client
 
 
 class HasMemory(Protocol):
@@ -42,7 +41,7 @@ class Mirror:
     def __init__(self, machine: HasMemory, scatter: int | None = None) -> None:
         self.lock = threading.RLock()
         self.pool = Pool(machine.memory)
-        self.quota = Quota(int(self.pool.size * _SHARE))
+        self.quota = Quota(self.pool.share)
         self.scatter = None if scatter is None else random.Random(scatter)  # noqa: S311
         self.clients: dict[Address, Client] = {}
         self._iommu = machine.iommu
@@ -53,13 +52,14 @@ class Mirror:
     def attach(self, device: Address, who: str) -> Client:
         """Give a function a domain with nothing in it.  Raises DeviceBusy (EBUSY)."""
         with self.lock:
+            self.collect()  # what was blocked until now was the last client's
             iommu = self._iommu
             if iommu is None:
                 client = Client(self, device, who, NoDomain(), Identity(self.pool, device))
             else:
                 space = self._spaces.get(device) or bus_space_of(iommu)
                 self._spaces[device] = space  # kept: what is old is used last by the next client
-                domain = iommu.attach(device)
+                domain = iommu.attach(device, Tables(self.pool))
                 client = Client(self, device, who, domain, Translated(self.pool, space))
             self.clients[device] = client
             return client

@@ -10,6 +10,7 @@ from rumpci.host_dma import PAGE_SIZE, Direction, Segment
 
 if TYPE_CHECKING:
     from rumpci.guard.dma.client import Client
+    from rumpci.guard.dma.memory import GuardMemory
 
 _FAR = 1 << 24  # bytes: further away, a name would mislead
 
@@ -38,11 +39,19 @@ def _candidates(client: Client, addr: int, write: bool) -> Iterator[_Candidate]:
         yield from _near(dmamap.segments, addr, 0, f"dmamap {dmamap.spec.name!r}, loaded{other}")
     now = time.monotonic()
     for rank, past in enumerate(reversed(client.past), 1):
-        text = f"{past.what} {(now - past.when) * 1000:.0f} ms ago"
+        text = f"{past.kind} {past.name!r}, {past.end} {(now - past.when) * 1000:.0f} ms ago"
         yield from _near(past.segments, addr, rank, text)
     for memory in client.memories:
-        loaded = "" if memory.loads else ", which no map has loaded"
-        yield from _near(memory.segments, addr, 1000, f"dmamem {memory.spec.name!r}{loaded}")
+        text = f"dmamem {memory.spec.name!r}{_how(memory, addr)}"
+        yield from _near(memory.segments, addr, 1000, text)
+
+
+def _how(memory: GuardMemory, addr: int) -> str:
+    """What to say of memory when no map is as near."""
+    if not memory.loads:
+        return ", which no map has loaded"
+    inside = any(start <= addr < start + size for start, size in memory.segments)
+    return ", in a part that no map has loaded" if inside else ""
 
 
 def _near(segments: Sequence[Segment], addr: int, rank: int, what: str) -> Iterator[_Candidate]:

@@ -35,8 +35,11 @@ class Placing(Protocol):
     def place(self, spec: MemorySpec, lengths: list[int]) -> Place | None:
         """Segments of `lengths` bytes, or None if there is no room for so long ones."""
 
-    def free(self, place: Place, *, quiet: bool) -> None:
-        """Give a place back; `quiet`: the device cannot reach it any more."""
+    def free(self, place: Place) -> None:
+        """Give a place back."""
+
+    def end(self, *, quiet: bool) -> None:
+        """All was given back; `quiet`: the function was shown to be still."""
 
 
 class Translated:
@@ -58,12 +61,14 @@ class Translated:
             raise
         return Place(tuple(map(Segment, starts, lengths)), tuple(runs))
 
-    def free(self, place: Place, *, quiet: bool) -> None:
-        """See Placing: what is not granted is quiet."""
-        del quiet
+    def free(self, place: Place) -> None:
+        """See Placing."""
         self._pool.put(place.runs)
         for start, size in place.segments:
             self._give(start, size)
+
+    def end(self, *, quiet: bool) -> None:
+        """See Placing: nothing is granted, so nothing is reached."""
 
     def _take(self, spec: MemorySpec, size: int) -> int | None:
         low, high = -(-spec.low // PAGE_SIZE), (spec.high + 1) // PAGE_SIZE
@@ -89,19 +94,21 @@ class Identity:
         segments = tuple(map(Segment, starts, lengths))
         return Place(segments, tuple((start, size) for start, size in segments))
 
-    def free(self, place: Place, *, quiet: bool) -> None:
+    def free(self, place: Place) -> None:
+        """See Placing: the function may still write it, so it stays the function's."""
+        self._pool.put(place.runs, self._owner)
+
+    def end(self, *, quiet: bool) -> None:
         """See Placing."""
         if quiet:
-            self._pool.put(place.runs)
-        else:
-            self._pool.keep(place.runs, self._owner)
+            self._pool.settle(self._owner)
 
     def _take(self, spec: MemorySpec, size: int) -> int | None:
         run = self._pool.take_run(size, spec.alignment, spec.low, spec.high, self._owner)
         return run and run[0]
 
     def _give(self, start: int, size: int) -> None:
-        self._pool.put([(start, size)])
+        self._pool.put([(start, size)], self._owner)
 
 
 def placed(placing: Placing, spec: MemorySpec, scatter: random.Random | None) -> Place:
@@ -188,8 +195,11 @@ class NoDomain:
     def grant(self, addr: int, page: int, size: int, direction: object) -> None:
         """Nothing to do: see Domain."""
 
-    def revoke(self, ranges: object) -> None:
+    def revoke(self, ranges: object, *, wait: bool = True) -> None:
         """Nothing can be done: see Domain."""
+
+    def settle(self) -> None:
+        """Nothing to wait for: see Domain."""
 
     def detach(self) -> None:
         """Nothing to do: see Domain."""

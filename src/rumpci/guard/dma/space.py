@@ -28,13 +28,13 @@ class Space:
     def __init__(self) -> None:
         self._free: list[list[int]] = [[] for _ in range(_ORDERS)]
         self._resting: list[deque[int]] = [deque() for _ in range(_ORDERS)]
+        self._uneven = deque[tuple[int, int]]()  # (start, end) of those that are no blocks
         self.free = 0
 
     def add(self, start: int, end: int) -> None:
         """Make [start, end) available."""
         self.free += max(0, end - start)
-        for block, order in _blocks(start, end):
-            self._merge(block, order)
+        self._merge_range(start, end)
 
     def take(self, pages: int, align: int = 1, low: int = 0, high: int = 1 << 52) -> int | None:
         """The first of `pages` adjacent ones in [low, high), at a multiple of `align`.
@@ -45,7 +45,7 @@ class Space:
         found = self._take_rested(pages, order, low, high)
         if found is None:
             found = self._find(pages, order, low, high)
-        if found is None and any(self._resting):
+        if found is None and (any(self._resting) or self._uneven):
             self._end_rest()
             found = self._find(pages, order, low, high)
         if found is not None:
@@ -62,8 +62,9 @@ class Space:
             if len(resting) > 2 * _RESTING:
                 self._merge(resting.popleft(), order)
         else:
-            for block, size in _blocks(start, start + pages):
-                self._merge(block, size)
+            self._uneven.append((start, start + pages))
+            if len(self._uneven) > _RESTING:
+                self._merge_range(*self._uneven.popleft())
 
     def _take_rested(self, pages: int, order: int, low: int, high: int) -> int | None:
         """A block of just this size that has rested long enough."""
@@ -77,6 +78,8 @@ class Space:
         for order, resting in enumerate(self._resting):
             while resting:
                 self._merge(resting.popleft(), order)
+        while self._uneven:
+            self._merge_range(*self._uneven.popleft())
 
     def _find(self, pages: int, order: int, low: int, high: int) -> int | None:
         """Cut `pages` out of the smallest block that has them where they may be."""
@@ -100,6 +103,10 @@ class Space:
         """Put back the rest of a block that was cut: no part of it can have a free buddy."""
         for block, order in _blocks(start, end):
             insort(self._free[order], block)
+
+    def _merge_range(self, start: int, end: int) -> None:
+        for block, order in _blocks(start, end):
+            self._merge(block, order)
 
     def _merge(self, block: int, order: int) -> None:
         """Put a block back, joined with its buddy as often as that is free."""

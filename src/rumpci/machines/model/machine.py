@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from rumpci._native import Mapping
 from rumpci.errors import HostRefused, MachineDied
 from rumpci.host import Address, Feature, Function
+from rumpci.machines.model.access import Registers
 from rumpci.machines.model.config import ConfigSpec
 from rumpci.machines.model.device import Model, Slot
 from rumpci.machines.model.interrupts import FAULT, MESSAGE_BASE, ModelInterrupts
@@ -31,7 +32,7 @@ class HostBridge(Model):
     config = ConfigSpec(vendor=0x1234, product=0xFFFD, class_=0x060000)
 
 
-class ModelBar:
+class ModelBar(Registers):
     """Raw access to one BAR of a model: the machine's BarAccess."""
 
     def __init__(self, slot: Slot, address: Address, index: int, trace: Trace | None) -> None:
@@ -49,20 +50,6 @@ class ModelBar:
         if self._trace:
             self._trace("write", self._address, self._index, offset, width, value)
         self._slot.write(self._index, offset, width, value)
-
-    def read_many(self, offset: int, width: int, count: int, step: int) -> bytes:
-        """See BarAccess."""
-        values = (self.read(offset + i * step, width) for i in range(count))
-        return b"".join(value.to_bytes(width, "little") for value in values)
-
-    def write_many(self, offset: int, width: int, step: int, data: bytes) -> None:
-        """See BarAccess."""
-        for i in range(len(data) // width):
-            element = data[i * width : (i + 1) * width]
-            self.write(offset + i * step, width, int.from_bytes(element, "little"))
-
-    def barrier(self) -> None:
-        """See BarAccess: nothing is posted here."""
 
 
 class ModelMachine:

@@ -1,9 +1,10 @@
 """A URL's devices as QEMU's command line.
 
-Four properties are ours, because what they stand for takes more than -device:
+Five properties are ours, because what they stand for takes more than -device:
 
     file=PATH   on a storage device: a raw image
     size=64M    on a storage device: an empty disk in memory
+    null=1G     on a storage device: zeros that are kept nowhere, for measuring
     wire=PATH   on a network device: Ethernet frames as datagrams; QEMU sends to the
                 Unix socket PATH and receives at PATH.qemu
     text=PATH   on a serial device: a Unix stream socket to connect to
@@ -77,6 +78,12 @@ def _size(arguments: Arguments, props: dict[str, str], text: str, name: str) -> 
     props["drive"] = name
 
 
+def _null(arguments: Arguments, props: dict[str, str], text: str, name: str) -> None:
+    size = parse_size(text, "null")
+    arguments.argv += ["-drive", f"if=none,id={name},driver=null-co,size={size},read-zeroes=on"]
+    props["drive"] = name
+
+
 def _wire(arguments: Arguments, props: dict[str, str], path: str, name: str) -> None:
     path = quote(os.path.abspath(path))
     arguments.argv += [
@@ -94,4 +101,6 @@ def _text(arguments: Arguments, props: dict[str, str], path: str, name: str) -> 
 
 
 Backend = Callable[[Arguments, dict[str, str], str, str], None]
-_BACKENDS: dict[str, Backend] = {"file": _file, "size": _size, "wire": _wire, "text": _text}
+_BACKENDS: dict[str, Backend] = {
+    "file": _file, "size": _size, "null": _null, "wire": _wire, "text": _text,
+}  # fmt: skip

@@ -82,24 +82,31 @@ class VtdIommu:
         self._unit.invalidate((IOTLB_INV(TYPE=2, G=GLOBAL), 0))
         self._unit.command(TE=1)
 
-    def attach(self, address: Address) -> VtdDomain:
+    def attach(self, address: Address, pages: PageSource | None = None) -> VtdDomain:
         """See Iommu.  Raises NoDmaMemory (ENOMEM) if there is no page for its tables."""
         requester = self.requester(address)
-        if other := self._domains.get(requester):
+        other = self._domains.get(requester)
+        if other and not other.attached:  # the unit did not answer then; perhaps it does now
+            other.finish()
+        elif other:
             raise DeviceBusy(
                 f"a DMA domain for {address}",
                 f"its accesses carry the same id as those of {other.address}",
                 f"detach {other.address}, or put it behind another bridge",
             )
         context, number = self._context_at(requester), self._free_id()
-        tables = SecondLevel(self._unit.words, self._pages, self._levels, self._large)
+        tables = SecondLevel(self._unit.words, pages or self._pages, self._levels, self._large)
         domain = VtdDomain(self, self._unit, address, requester, number, tables)
         self._unit.words[context + 1] = CONTEXT_HI(AW=self._levels - 2, DID=domain.id)
         self._unit.words[context] = CONTEXT(P=1, SLPTPTR=tables.root >> 12)
         self._domains[requester] = domain
         if self._unit.cap.CM:  # it may have cached that there was none, as domain 0 (6.1)
-            self._unit.invalidate((CC_INV(TYPE=1, G=SELECTIVE, SID=requester), 0))
-            domain.forget()
+            try:
+                self._unit.invalidate((CC_INV(TYPE=1, G=SELECTIVE, SID=requester), 0))
+                domain.forget()
+            except BaseException:
+                domain.attached = False  # nobody has it; the next attach makes an end of it
+                raise
         return domain
 
     def detach(self, domain: VtdDomain) -> None:
@@ -177,7 +184,9 @@ class VtdDomain:
         self._all = int(IOTLB_INV(TYPE=2, G=DOMAIN, DID=number, **drains))
         self._pages = int(IOTLB_INV(TYPE=2, G=SELECTIVE, DID=number, **drains))
         self._mask_max = unit.cap.MAMV if unit.cap.PSI else -1
-        self._attached = True
+        self.attached = True
+        self._ticket, self._posted = 0, False
+        self._owes = False  # whether the unit was not heard to have forgotten something
 
     def grant(self, addr: int, page: int, size: int, direction: Direction) -> None:
         """See Domain.  Raises BadDma (EINVAL) for what is no range of pages, or detached."""
@@ -196,43 +205,62 @@ class VtdDomain:
         elif self._caches_absence:
             self._forget_ranges([(addr, addr + size)])
 
-    def revoke(self, ranges: Sequence[tuple[int, int]]) -> None:
+    def revoke(self, ranges: Sequence[tuple[int, int]], *, wait: bool = True) -> None:
         """See Domain.  Raises BadDma (EINVAL) for what is no range of pages, or detached."""
         for addr, size in ranges:
             self._check(addr, 0, size)
         clear = self._tables.clear
         stale = [found for addr, size in ranges if (found := clear(addr, size))]
-        if stale:
-            self._forget_ranges(stale)
+        if stale or self._owes:
+            self._forget_ranges(stale, wait=wait)
+
+    def settle(self) -> None:
+        """See Domain."""
+        if self._posted:
+            owed, self._owes = self._owes, True
+            self._unit.settle(self._ticket)
+            self._owes, self._posted = owed, False
 
     def detach(self) -> None:
         """See Domain."""
-        if self._attached:
-            self._attached = False
-            self._iommu.detach(self)
-            self._tables.free()
+        if self.attached:
+            self.attached = False
+            self.finish()
+
+    def finish(self) -> None:
+        """Have the unit forget the domain, and only then give its tables back."""
+        self._iommu.detach(self)
+        self._tables.free()
 
     def forget(self) -> None:
         """Have the unit forget every translation of the domain."""
+        self._owes = True
         self._unit.invalidate((self._all, 0))
+        self._owes = False
         self._tables.give_dropped()
 
-    def _forget_ranges(self, ranges: Sequence[Range]) -> None:
+    def _forget_ranges(self, ranges: Sequence[Range], *, wait: bool = True) -> None:
         """Have the unit forget these, each as the smallest aligned block that has all of it."""
         descriptors: list[tuple[int, int]] = []
+        if self._owes:
+            self.forget()
+            return
         for start, end in ranges:
             mask = ((start ^ end - 1) >> 12).bit_length()
             if mask > self._mask_max or len(descriptors) == MANY:
                 self.forget()
                 return
             descriptors.append((self._pages, start & -(PAGE_SIZE << mask) | mask))
-        self._unit.invalidate(*descriptors)
-        if self._tables.dropped:
+        self._owes = True
+        self._ticket = self._unit.post(*descriptors)
+        self._owes, self._posted = False, True
+        if wait or self._tables.dropped:
+            self.settle()
             self._tables.give_dropped()
 
     def _check(self, addr: int, page: int, size: int) -> None:
-        if not self._attached or (addr | page | size) & 0xFFF or size <= 0:
-            why = "it is detached" if not self._attached else "no whole pages"
+        if not self.attached or (addr | page | size) & 0xFFF or size <= 0:
+            why = "it is detached" if not self.attached else "no whole pages"
         elif addr >= 0 and addr + size <= self._limit and page >= 0:
             return
         else:

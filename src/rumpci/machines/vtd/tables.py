@@ -52,16 +52,16 @@ class SecondLevel:
     def grant(self, addr: int, page: int, size: int, bits: int) -> Range | None:
         """Let [addr, addr + size) be memory from `page` on; `bits` are SLPTE.R and SLPTE.W.
 
-        Raises NoDmaMemory (ENOMEM); then nothing is granted in the range, and the unit
-        must forget the whole domain.
+        Raises NoDmaMemory (ENOMEM); then nothing more is granted in the range: what was is
+        as before, or gone unless it is one page.  The unit must forget the whole domain.
         """
         if size == PAGE_SIZE and (table := self._leaves.get(addr >> 21)) is not None:
             at = table + (addr >> 12 & 511)
             old, self._words[at] = self._words[at], page | bits
             return (addr, addr + size) if old else None
         end = addr + size
+        stale = self._split_ends(addr, end)  # if that fails, all is granted that was
         try:
-            stale = self._split_ends(addr, end)
             if self._fill(self._levels, self.root, addr, end, page | bits):
                 stale.append((addr, end))
         except NoDmaMemory:

@@ -56,7 +56,7 @@ class Unit:
     ) -> None:
         self.words, self._registers, self._wait = words, registers, wait
         self._queue, self._done_at, self._done = queue >> 3, done, done >> 3
-        self._tail = self._waits = self._command = 0
+        self._tail = self._waits = self._filled = self._command = 0
         self._lock = threading.Lock()
         self.cap = VTD_CAP(self.read(VTD_CAP))
         self.ecap = VTD_ECAP(self.read(VTD_ECAP))
@@ -95,18 +95,39 @@ class Unit:
 
         At most QUEUE_MAX.  Raises MachineDied (EIO) if it does not.
         """
+        self.settle(self.post(*descriptors))
+
+    def post(self, *descriptors: tuple[int, int]) -> int:
+        """Tell the unit what to forget, and do not wait: `settle` the number that this returns."""
         with self._lock:
+            if self._filled + len(descriptors) >= QUEUE_MAX:
+                self._await(self._waits)
             self._waits = waits = (self._waits + 1) & 0xFFFF_FFFF
             for low, high in descriptors:
                 self._push(low, high)
             self._push(_WAIT | waits << _DATA_SHIFT, self._done_at)
+            self._filled += len(descriptors) + 1
             self._registers.write(_TAIL, 8, self._tail << _TAIL_SHIFT)
-            words, done = self.words, self._done
-            self._wait(
-                lambda: words[done] & 0xFFFF_FFFF == waits,
-                "invalidating what the IOMMU has cached",
-                self._state,
-            )
+            return waits
+
+    def settle(self, ticket: int) -> None:
+        """Return when the unit has forgotten what was posted for `ticket`, and all before it.
+
+        Raises MachineDied (EIO) if it does not.
+        """
+        if (self.words[self._done] - ticket) & 0x8000_0000:
+            with self._lock:
+                self._await(ticket)
+
+    def _await(self, ticket: int) -> None:
+        words, done = self.words, self._done
+        self._wait(
+            lambda: not (words[done] - ticket) & 0x8000_0000,  # a number that wraps at 32 bits
+            "invalidating what the IOMMU has cached",
+            self._state,
+        )
+        if ticket == self._waits:
+            self._filled = 0
 
     def _push(self, low: int, high: int) -> None:
         at = self._queue + 2 * self._tail

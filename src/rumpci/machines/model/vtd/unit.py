@@ -6,6 +6,7 @@ import logging
 import threading
 from collections.abc import Callable
 
+from rumpci.machines.model.access import Registers
 from rumpci.machines.model.memory import ModelMemory
 from rumpci.machines.model.vtd import spec
 from rumpci.machines.model.vtd.faults import EventMessage, FaultLog, Send
@@ -22,7 +23,7 @@ _CONSTANTS = {register.offset: register for register in (
 _IOTLB = spec.EXTENDED.IRO * 16
 
 
-class ModelVtd:
+class ModelVtd(Registers):
     """One unit in front of every function; `send` writes the messages of its own events.
 
     `misuse` collects what software did that the specification forbids or leaves
@@ -74,20 +75,6 @@ class ModelVtd:
             if self._allowed("write", offset, width):
                 for at in range(offset, offset + width, 4):
                     self._write(at, value >> 8 * (at - offset) & 0xFFFF_FFFF)
-
-    def read_many(self, offset: int, width: int, count: int, step: int) -> bytes:
-        """See BarAccess."""
-        values = (self.read(offset + i * step, width) for i in range(count))
-        return b"".join(value.to_bytes(width, "little") for value in values)
-
-    def write_many(self, offset: int, width: int, step: int, data: bytes) -> None:
-        """See BarAccess."""
-        for i in range(len(data) // width):
-            element = data[i * width : (i + 1) * width]
-            self.write(offset + i * step, width, int.from_bytes(element, "little"))
-
-    def barrier(self) -> None:
-        """See BarAccess: nothing is posted here."""
 
     def _allowed(self, verb: str, offset: int, width: int) -> bool:
         """Software accesses registers whole and aligned, or a wide one by its halves (10.1)."""
