@@ -40,6 +40,11 @@
      |   |- DriverLoadError     ENOEXEC
      |   `- DriverAttachError   EIO
      |- ServerError             EADDRINUSE  a socket to serve at that cannot be had
+     |- ProtocolError           between a server of devices and its client
+     |   |- BadRequest          EINVAL   a request that makes no sense
+     |   |- NotPermitted        EACCES   the server's policy does not allow it
+     |   `- TooMany             EMFILE   the client's share of what the server keeps is used up
+     |- BadPolicy               EINVAL   a policy file that cannot be used, with the key
      |- LockError               EDEADLK  a mutex taken twice, or released while free
      `- WaitTimeout             ETIMEDOUT  a wait that reached its limit
 
@@ -304,6 +309,34 @@ class ServerError(RumpciError):
     """A socket for clients cannot be made at that path."""
 
     errno = _errno.EADDRINUSE
+
+
+class ProtocolError(RumpciError):
+    """What a client asked of a server of devices, and did not get."""
+
+
+class BadRequest(ProtocolError):
+    """A request that makes no sense: its length, a field, a handle, or its place in the order."""
+
+    errno = _errno.EINVAL
+
+
+class NotPermitted(ProtocolError):
+    """The server's policy does not allow that to this user."""
+
+    errno = _errno.EACCES
+
+
+class TooMany(ProtocolError):
+    """The user has as many connections, claims or handles as one may have."""
+
+    errno = _errno.EMFILE
+
+
+class BadPolicy(RumpciError):
+    """A policy file that cannot be used; the message names the line or the key."""
+
+    errno = _errno.EINVAL
 
 
 class LockError(RumpciError):

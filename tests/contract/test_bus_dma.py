@@ -23,14 +23,16 @@ from hypothesis.stateful import (
 )
 
 from rumpci import bus_dma as bd
+from rumpci._dma import SharedMemory
 from rumpci.bus_dma import BusDmamap, BusDmaTag, DmaRoot
 from rumpci.errors import BadDma, DeadDma, DmaBusy, NoDmaMemory, TooManySegments
 from rumpci.guard import Guard
-from rumpci.guard.claim import GuardClaim
+from rumpci.host import Address, Claim, Host
 from rumpci.hosts import open_host
 from rumpci.machines.model.config import ConfigSpec
 from rumpci.machines.model.device import Model
 from rumpci.machines.model.machine import ModelMachine
+from tests.pci4_served import served
 from tests.qemu.needs import qemu
 
 from .dma_model import PAGE, READ, WRITE, Buffer, Load, Memory, Part, permission
@@ -58,6 +60,7 @@ class Dmam:
 class BusDma(RuleBasedStateMachine):
     """Rules are calls; `scatter` and what the machine is are the subclasses' choice."""
 
+    private: str | None = None
     memories: Bundle[Any] = Bundle("memories")
     maps: Bundle[Any] = Bundle("maps")
 
@@ -68,7 +71,7 @@ class BusDma(RuleBasedStateMachine):
         self.stack.callback(self.host.close)
         self.probe: Probe | None = self.find_probe()
         function = next(f for f in self.host.functions() if not f.is_bridge)
-        self.claim: GuardClaim = self.host.claim(function.address, "test0")
+        self.claim = self.take(function.address)
         root = DmaRoot("test0")
         root.claim = self.claim
         self.tag = BusDmaTag(root)
@@ -80,6 +83,9 @@ class BusDma(RuleBasedStateMachine):
 
     def open(self) -> Guard:
         raise NotImplementedError
+
+    def take(self, address: Address) -> Claim:
+        return self.host.claim(address, "test0", private=self.private)
 
     def find_probe(self) -> Probe | None:
         return None
@@ -490,6 +496,58 @@ class WithoutIommu(OnModel):
         return Guard(ModelMachine([Probe()], memory=16 << 20, iommu=False))
 
 
+class Private(OnModel):
+    """All memory is in a bank that could be handed to another process."""
+
+    private = "uid 1000"
+    scatter = 5
+
+    def open(self) -> Guard:
+        machine = ModelMachine([Probe()], memory=16 << 20, banks=1)
+        return Guard(machine, scatter=self.scatter)
+
+    @invariant()
+    def nothing_is_in_the_shared_memory(self) -> None:
+        bank = self.host.machine.memory.banks[0]
+        views = [kva.obj for memory in self.all_memories for kva in memory.kvas]
+        assert all(view.fd == bank.fd for view in views if isinstance(view, SharedMemory))
+        assert all(bank.start <= grant.page < bank.start + bank.size for grant in self.host.iommu())
+
+
+class Served(OnModel):
+    """A client of a guard's server; what is compared is the guard's own."""
+
+    url: str | None = None
+
+    def open(self) -> Guard:
+        if self.url is None:
+            return Guard(ModelMachine([Probe()], memory=16 << 20, banks=1), scatter=5)
+        host = open_host(self.url)
+        assert isinstance(host, Guard)
+        return host
+
+    def take(self, address: Address) -> Claim:
+        url = self.stack.enter_context(served(self.host))
+        self.client = self.stack.enter_context(contextlib.closing(open_host(url)))
+        return self.client.claim(address, "test0")
+
+    @invariant()
+    def the_client_is_told_the_same(self) -> None:
+        assert self.client.dma() == self.host.dma()
+        assert self.client.dma_check() == []
+        assert [g[:3] for g in self.grants(self.client)] == [g[:3] for g in self.grants(self.host)]
+
+    def grants(self, host: Host) -> list[tuple[Any, ...]]:
+        return [(g.device, g.addr, g.size, g.direction) for g in host.iommu()]
+
+
+class ServedOnQemu(Served):
+    url = "qemu:edu?banks=1&scatter=3"
+
+    def find_probe(self) -> Probe | None:  # type: ignore[override]
+        return None
+
+
 class OnQemu(BusDma):
     def open(self) -> Guard:
         host = open_host("qemu:edu?scatter=3")
@@ -502,6 +560,12 @@ TestOnModel = OnModel.TestCase
 TestOnModel.settings = settings(max_examples=250, deadline=None, suppress_health_check=QUIET)
 TestScattered = Scattered.TestCase
 TestScattered.settings = settings(max_examples=250, deadline=None, suppress_health_check=QUIET)
+TestPrivate = Private.TestCase
+TestPrivate.settings = settings(max_examples=60, deadline=None, suppress_health_check=QUIET)
+TestServed = Served.TestCase
+TestServed.settings = settings(max_examples=60, deadline=None, suppress_health_check=QUIET)
+TestServedOnQemu = qemu(ServedOnQemu.TestCase)
+TestServedOnQemu.settings = settings(max_examples=4, deadline=None, suppress_health_check=QUIET)
 TestWithoutIommu = WithoutIommu.TestCase
 TestWithoutIommu.settings = settings(max_examples=100, deadline=None, suppress_health_check=QUIET)
 TestOnQemu = qemu(OnQemu.TestCase)

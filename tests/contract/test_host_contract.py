@@ -12,16 +12,18 @@ import pytest
 from rumpci.errors import BadRange, DeadWindow, DeviceBusy, NoSuchBar, NoSuchDevice, ValueTooWide
 from rumpci.host import Address, Claim, Feature, Function, Host, Window
 from rumpci.hosts import open_host
+from tests.pci4_served import opened
 
-HOSTS = ["model:edu+edu", "model:ram+edu+edu", "qemu:edu+edu", "qemu:pci-serial+edu+edu"]
+GUARDS = ["model:edu+edu", "model:ram+edu+edu", "qemu:edu+edu", "qemu:pci-serial+edu+edu"]
+HOSTS = GUARDS + [f"served+{url}" for url in GUARDS]
 EDU_ID = 0x11E8_1234
 ABSENT = Address(0, 0, 19, 3)
 
 
 @pytest.fixture(params=HOSTS)
 def host(request: pytest.FixtureRequest) -> Iterator[Host]:
-    with contextlib.closing(open_host(request.param)) as opened:
-        yield opened
+    with opened(request.param) as made:
+        yield made
 
 
 @pytest.fixture

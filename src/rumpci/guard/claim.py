@@ -8,7 +8,8 @@ import threading
 from collections.abc import Callable, Sequence
 
 from rumpci import pcireg as pr
-from rumpci.errors import BadRange, DeadWindow, MachineDied, NoSuchBar, ProtectedRange
+from rumpci.errors import DeadWindow, MachineDied, ProtectedRange
+from rumpci.guard.admit import Range, check_inside, find_bar
 from rumpci.guard.config import ConfigSpace
 from rumpci.guard.dma.map import GuardMap
 from rumpci.guard.dma.memory import GuardMemory
@@ -18,10 +19,10 @@ from rumpci.guard.intr import GuardInterrupt
 from rumpci.guard.quarantine import Quarantine
 from rumpci.guard.router import Router
 from rumpci.guard.shim import BarLimits
-from rumpci.guard.window import GuardWindow, Range
+from rumpci.guard.window import GuardWindow
 from rumpci.host import Bar, Function, IntrType, Space
 from rumpci.host_dma import Fault, MapSpec, MemorySpec
-from rumpci.machines.machine import Machine
+from rumpci.machines.machine import Machine, TakesBack
 
 log = logging.getLogger("rumpci.guard")
 _PAGE = 4096
@@ -38,6 +39,7 @@ class GuardClaim:
         router: Router,
         mirror: Mirror,
         on_release: Callable[[GuardClaim], None],
+        private: str | None = None,
     ) -> None:
         self.function, self.who = function, who
         self._on_release = on_release
@@ -45,6 +47,7 @@ class GuardClaim:
         self._lock = threading.RLock()
         self._command_lock = router.lock  # the router changes the command register, too
         self._windows: set[GuardWindow] = set()
+        self._lent: set[int] = set()
         self._released = False
         at = function.address
         self._config = ConfigSpace(
@@ -59,7 +62,7 @@ class GuardClaim:
         }
         self.interrupts = Interrupts(router, machine, function, self._config.caps, limits)
         self._mirror = mirror
-        self.dma = mirror.attach(at, who)
+        self.dma = mirror.attach(at, who, private)
         self._config.allow_master()
 
     def conf_read(self, reg: int) -> int:
@@ -78,7 +81,7 @@ class GuardClaim:
         """See host.Claim."""
         with self._lock:
             self._check_held("mapping")
-            found = self._find_bar(bar)
+            found = find_bar(self.function, bar)
             closed = self._check_range(found, offset, size)
             window = GuardWindow(
                 self._machine.bar(self.function.address, bar),
@@ -112,6 +115,18 @@ class GuardClaim:
                 return  # they are gone, and the function may be somebody else's
             self.interrupts.release()
 
+    def lend(self, bar: int) -> bool:
+        """Whether the memory of a BAR may go to another process: then it is taken back at the end.
+
+        All of it has to be the client's, and the machine able to take it back.
+        """
+        with self._lock:
+            self._check_held("passing on")
+            fits = isinstance(self._machine, TakesBack) and bar not in self._closed
+            if fits:
+                self._lent.add(bar)
+            return fits
+
     def dma_alloc(self, spec: MemorySpec) -> GuardMemory:
         """See host.Claim."""
         return self.dma.alloc(spec)
@@ -132,10 +147,17 @@ class GuardClaim:
             self._released = True
             with contextlib.ExitStack() as stack:  # each step, whatever the others raise
                 stack.callback(self._on_release, self)
+                stack.callback(self._take_back)
                 stack.callback(self._quarantine)
                 for window in list(self._windows):
                     window.kill("the device was detached")
                     stack.callback(self._forget, window)
+
+    def _take_back(self) -> None:
+        """Leave nothing in the hands of a process that was given the memory of a BAR."""
+        if isinstance(self._machine, TakesBack):
+            for bar in self._lent:
+                self._machine.take_back(self.function.address, bar)
 
     def _quarantine(self) -> None:
         """Quiet the function, and only then take its DMA from it (rule 9)."""
@@ -173,28 +195,13 @@ class GuardClaim:
                 f"{tried} of {self.function.address}", "the device was detached", "claim it again"
             )
 
-    def _find_bar(self, index: int) -> Bar:
-        bar = self.function.bar(index)
-        if bar is None:
-            have = ", ".join(f"BAR{bar.index}" for bar in self.function.bars) or "none"
-            raise NoSuchBar(
-                f"mapping BAR{index} of {self.function.address}",
-                "it is not implemented",
-                f"the function has: {have}",
-            )
-        return bar
-
     def _check_range(self, bar: Bar, offset: int, size: int) -> list[Range]:
         """The closed ranges of the BAR, if the window is a good one."""
-        tried = f"mapping [{offset:#x}, {offset + size:#x}) of {self.function.address}"
-        if offset < 0 or size <= 0 or offset + size > bar.size:
-            raise BadRange(
-                f"{tried} BAR{bar.index}", f"the BAR has {bar.size:#x} bytes", "map inside it"
-            )
+        tried = check_inside(self.function, bar, offset, size)
         closed = self._closed.get(bar.index, [])
         if any(low <= offset and offset + size <= high for low, high in closed):
             raise ProtectedRange(
-                f"{tried} BAR{bar.index}",
+                tried,
                 "it holds only the MSI-X table, which is the guard's",
                 "use pci_msix_alloc to get vectors",
             )

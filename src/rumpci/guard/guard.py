@@ -53,11 +53,18 @@ class Guard:
                 return claim.conf_read(reg)
         return self._machine.conf_read(address, reg)
 
-    def claim(self, address: Address, who: str) -> GuardClaim:
-        """See host.Host."""
+    def claim(self, address: Address, who: str, *, private: str | None = None) -> GuardClaim:
+        """See host.Host.
+
+        `private` names the owner of the process that is to get descriptors of the claim's
+        DMA memory ("uid 1000"): all of it then comes from a bank that nobody else ever has.
+        Raises NoDmaMemory (ENOMEM) if there is no bank for that owner.
+        """
         with self._lock:
             function = self._claimable(address, who)
-            claim = GuardClaim(self._machine, function, who, self.router, self.mirror, self._forget)
+            claim = GuardClaim(
+                self._machine, function, who, self.router, self.mirror, self._forget, private
+            )
             self._claims[address] = claim
             return claim
 

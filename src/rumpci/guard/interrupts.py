@@ -85,12 +85,18 @@ class Interrupts:
             type_, self._messages[type_], total, lambda: self._read(pr.PCI_COMMAND_STATUS_REG)
         )
         unit, at = self._router.unit(type_.value), self._function.address
-        return [
-            MessageInterrupt(
-                self._router, at, group, index, vector, f"{type_.value}{unit} vec {index}"
-            )
-            for index, vector in zip(indices, vectors, strict=True)
-        ]
+        made: list[MessageInterrupt] = []
+        try:
+            for index, vector in zip(indices, vectors, strict=True):
+                name = f"{type_.value}{unit} vec {index}"
+                made.append(MessageInterrupt(self._router, at, group, index, vector, name))
+        except BaseException:  # no descriptors left
+            for interrupt in made:
+                interrupt.release()
+            for vector in vectors[len(made) :]:
+                self._router.free(vector)
+            raise
+        return made
 
     def _take_vectors(self, total: int) -> list[int]:
         """All of them, or none.  Raises NoVectors (ENOSPC)."""

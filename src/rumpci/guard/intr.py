@@ -32,9 +32,13 @@ class GuardInterrupt(ABC):
         self._router = router
         self._events: deque[Event] = deque()
         self._sequence = 0
-        self._reading = self._signalled = False
+        self._reading = self._looked = self._signalled = False
         self._left = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        self._poll = select.epoll()
+        try:
+            self._poll = select.epoll()
+        except OSError:  # no descriptors left
+            os.close(self._left)
+            raise
         self._poll.register(router.controller.fileno(), select.EPOLLIN)
         self._poll.register(self._left, select.EPOLLIN)
 
@@ -58,13 +62,18 @@ class GuardInterrupt(ABC):
         with self._router.lock:
             self._reading = True  # what comes now needs no waking: it is being read
             try:
-                self._router.service()
+                self._collect()
             finally:
-                self._reading = False
+                self._reading = self._looked = False
             events = self._take_all()
             if not events:
                 self._quiet()
             return events
+
+    def _collect(self) -> None:
+        """Collect what fired, unless `ready` did and nothing has come since."""
+        if not (self._looked and self._events) or self._router.controller.arm():
+            self._router.service()
 
     def _take_all(self) -> list[Event]:
         """The queue, and the descriptor no longer readable."""
@@ -79,13 +88,19 @@ class GuardInterrupt(ABC):
         """See host.Interrupt."""
         if not self.established:
             return False
-        return bool(self._events) or self._router.controller.fired()
+        self._looked = True
+        if not self._events and self._router.controller.fired():
+            self._router.service()  # it may be another's: then nobody else has to be asked
+        return bool(self._events)
 
     def arm(self) -> bool:
         """See host.Interrupt."""
         if not self.established:
             return False
-        return self._router.controller.arm() or bool(self._events)
+        self._looked = False
+        if self._router.controller.arm():
+            self._router.service()
+        return bool(self._events)
 
     def disestablish(self) -> None:
         """See host.Interrupt."""
@@ -114,7 +129,7 @@ class GuardInterrupt(ABC):
         if len(self._events) >= QUEUE:
             last = self._events.pop()
             count += last.count
-        elif not self._signalled and not self._reading:
+        elif not (self._signalled or self._reading or self._looked):
             self._signalled = True
             os.eventfd_write(self._left, 1)
         self._events.append(Event(self._sequence, self.index, count, status))

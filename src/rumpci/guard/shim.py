@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple, Self
 
 from rumpci.errors import BadShim
-from rumpci.guard.window import Range
+from rumpci.guard.admit import Range
 from rumpci.host import Bar, Space
 from rumpci.shim import MAX_STEPS, STATUS_WORDS, Op, Shim, Step
 

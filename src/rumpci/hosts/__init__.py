@@ -15,6 +15,7 @@ from rumpci.hosts import url
 SCHEMES = {
     "qemu": "rumpci.hosts.qemu",
     "model": "rumpci.hosts.model",
+    "pci4": "rumpci.hosts.pci4",
 }
 """The module of each scheme; it has `open_url(HostURL) -> Host`."""
 

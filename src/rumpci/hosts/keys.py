@@ -1,4 +1,4 @@
-"""The keys that URLs of several schemes have: `memory`, `iommu` and `scatter`."""
+"""The keys that URLs of several schemes have: `memory`, `iommu`, `banks` and `scatter`."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import re
 from rumpci.errors import BadURL
 
 _SIZE_END = 1 << 63  # of what a file can have
+BANKS_MAX = 32
+"""What the key `banks` can be: a QEMU has a slot for each."""
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 
 
@@ -34,6 +36,13 @@ def has_iommu(text: str) -> bool:
     if text not in ("on", "off"):
         raise BadURL(f"iommu={text}", "neither on nor off", "write iommu=on or iommu=off")
     return text == "on"
+
+
+def bank_count(text: str) -> int:
+    """The key `banks`: how many banks of memory there are to hand out.  Raises BadURL (EINVAL)."""
+    if not re.fullmatch(r"[0-9]{1,2}", text, re.ASCII) or int(text) > BANKS_MAX:
+        raise BadURL(f"banks={text}", "no such number", f"write a number, 0 to {BANKS_MAX}")
+    return int(text)
 
 
 def scatter_seed(text: str | None) -> int | None:

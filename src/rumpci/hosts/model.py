@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from rumpci.errors import BadURL, HostRefused
 from rumpci.guard import Guard
-from rumpci.hosts.keys import has_iommu, memory_size, scatter_seed
+from rumpci.hosts.keys import bank_count, has_iommu, memory_size, scatter_seed
 from rumpci.hosts.url import DeviceSpec, HostURL
 from rumpci.load import load_classes
 from rumpci.machines.model.device import Model
 from rumpci.machines.model.machine import ModelMachine
 
 BUILT_IN = {"edu": "rumpci.machines.model.edu", "ram": "rumpci.machines.model.ram"}
-KEYS = ("memory", "iommu", "scatter")
+KEYS = ("memory", "iommu", "banks", "scatter")
 _MEMORY_MIN, _MEMORY_MAX = 1 << 20, 3 << 30  # memory BARs begin at 3 GiB
 
 
@@ -20,9 +20,11 @@ def open_url(url: HostURL) -> Guard:
     url.check_params(KEYS)
     memory = memory_size(url.params.get("memory", "64M"), _MEMORY_MIN, _MEMORY_MAX)
     iommu = has_iommu(url.params.get("iommu", "on"))
+    banks = bank_count(url.params.get("banks", "0"))
     scatter = scatter_seed(url.params.get("scatter"))
     models = [_model(url, spec) for spec in url.devices()]
-    return Guard(ModelMachine(models, url.text, memory=memory, iommu=iommu), scatter=scatter)
+    machine = ModelMachine(models, url.text, memory=memory, iommu=iommu, banks=banks)
+    return Guard(machine, scatter=scatter)
 
 
 def _model(url: HostURL, spec: DeviceSpec) -> Model:

@@ -8,7 +8,7 @@ from rumpci.hosts.url import HostURL
 from rumpci.machines.qemu.launch import Options
 from rumpci.machines.qemu.machine import QemuMachine
 
-KEYS = ("memory", "trace", "binary", "iommu", "scatter")
+KEYS = ("memory", "trace", "binary", "iommu", "banks", "scatter")
 
 
 def open_url(url: HostURL) -> Guard:

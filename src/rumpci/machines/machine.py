@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from rumpci._native import Mapping
 from rumpci.host import Address, Feature, Function
@@ -86,15 +86,29 @@ class InterruptController(Protocol):
         """Stop a line."""
 
 
+@dataclass(frozen=True)
+class Bank:
+    """Memory in a file of its own: the `size` bytes of `fd`, at physical addresses from `start`.
+
+    Whole pages, zeros at first; no other memory can be reached by the descriptor.
+    """
+
+    fd: int
+    start: int
+    size: int
+
+
 class Memory(Protocol):
     """The machine's memory: `size` bytes, at their physical addresses in the file `fd`.
 
     `usable` are the ranges [start, end) that are not the machine's own, whole pages.
+    `banks` are memory besides, for processes that get its descriptor.
     """
 
     fd: int
     size: int
     usable: Sequence[tuple[int, int]]
+    banks: Sequence[Bank]
 
 
 class PageSource(Protocol):
@@ -224,3 +238,14 @@ class Machine(Protocol):
 
     def close(self) -> None:
         """Let the machine go.  Closing twice does nothing."""
+
+
+@runtime_checkable
+class TakesBack(Protocol):
+    """A machine that can take the memory of a BAR back from processes that have it mapped."""
+
+    def take_back(self, address: Address, index: int) -> None:
+        """Let a BAR go on with what its memory holds, and every descriptor of it reach scrap.
+
+        No mapping of the machine's own may be left.
+        """

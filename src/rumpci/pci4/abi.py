@@ -19,6 +19,7 @@ from rumpci.host import Address
 from rumpci.pci4.wire import F, Message
 
 VERSION = 1
+"""What both ends have to speak."""
 MAGIC = 0x34494350
 """The first word of every message: "PCI4"."""
 NAME = 32
@@ -31,10 +32,16 @@ ACCESSES = 160
 """Accesses in one batch."""
 VECTORS = 128
 """Interrupts in one allocation."""
-SEGMENTS = 200
-"""Segments of an allocation, and of what is loaded at once."""
-PIECES = 128
+RANGES = 100
+"""Segments of an allocation, and ranges of its descriptor."""
+PIECES = 50
 """Pieces that are loaded at once."""
+LOADED = 150
+"""Segments of what is loaded at once."""
+SEGMENTS = 200
+"""Segments of a row of the mirror."""
+LEAVES = 128
+"""Leaves of an IOMMU's tables in one answer."""
 SHIM = 1024
 """Bytes of a shim."""
 
@@ -91,11 +98,14 @@ class Header(Message):
 
 
 class Error(Message):
-    """Why an operation was refused: the error's class, and its text in three parts."""
+    """Why an operation was refused: the error's class, and its text in three parts.
+
+    `done` is how many accesses of a batch were made before the one that was refused.
+    """
 
     FIELDS = (
         F("name", "char", 64), F("tried", "char", TEXT), F("why", "char", TEXT),
-        F("remedy", "char", TEXT),
+        F("remedy", "char", TEXT), F("done", "u32"), F("pad", "u32"),
     )  # fmt: skip
 
 
@@ -140,7 +150,7 @@ class Claim(Message):
 class Handle(Message):
     """Operations on one handle: release, unmap, present, barrier, free, unload, destroy.
 
-    `value` is the answer of those that have one.
+    `value` is the answer of those that have one.  INTR_RELEASE's handle is the claim.
     """
 
     FIELDS = (F("handle", "u32"), F("value", "u32"))
@@ -150,13 +160,15 @@ class WindowMap(Message):
     """Map `size` bytes at `offset` of a BAR.  `flags`: 1 writable.
 
     Where bytes [map_start, map_end) of the window are memory, the answer has its
-    descriptor, to be mapped from `fd_offset` on.
+    descriptor, to be mapped from `fd_offset` on.  Bytes [closed_start, closed_end) of the
+    BAR are the guard's, if there are any: so a posted write there is refused before it is sent.
     """
 
     FIELDS = (
         F("claim", "u32"), F("bar", "u32"), F("offset", "u64"), F("size", "u64"),
         F("flags", "u32"), F("window", "u32"),
         F("map_start", "u64"), F("map_end", "u64"), F("fd_offset", "u64"),
+        F("closed_start", "u64"), F("closed_end", "u64"),
     )  # fmt: skip
 
 
@@ -173,7 +185,7 @@ class WindowBatch(Message):
     """Single accesses in their order: `width` bytes, with 16 added for a write.
 
     `done` says how many were made; it stops at the first that is refused, and that one's error is
-    the answer's.
+    the answer, with `done` in it.
     """
 
     FIELDS = (
@@ -198,7 +210,9 @@ class IntrCount(Message):
 class IntrAlloc(Message):
     """Take the interrupts with these indices.
 
-    The answer has a descriptor for each, in order: events are read from it, see `Event`.
+    The answer has a descriptor for each, in order: a socket that keeps messages apart, from
+    which events are received, one or several `Event` at once.  `unit` is the name that they
+    share: "ioapic0 pin 22" of INTx, "msix0" of "msix0 vec 1".
     """
 
     FIELDS = (
@@ -224,7 +238,7 @@ class Event(Message):
 
     FIELDS = (
         F("sequence", "u64"), F("count", "u64"), F("vector", "u32"), F("words", "u32"),
-        F("status", "u32", 4),
+        F("status", "u64", 4),
     )  # fmt: skip
 
 
@@ -245,8 +259,8 @@ class DmaAlloc(Message):
         F("claim", "u32"), F("nsegs", "u32"), F("size", "u64"), F("alignment", "u64"),
         F("boundary", "u64"), F("low", "u64"), F("high", "u64"), F("name", "char", 64),
         F("memory", "u32"), F("count", "u32"), F("nranges", "u32"), F("pad", "u32"),
-        F("seg_addr", "u64", 100), F("seg_len", "u64", 100),
-        F("range_offset", "u64", 100), F("range_len", "u64", 100),
+        F("seg_addr", "u64", RANGES), F("seg_len", "u64", RANGES),
+        F("range_offset", "u64", RANGES), F("range_len", "u64", RANGES),
     )  # fmt: skip
 
 
@@ -265,8 +279,8 @@ class DmamapLoad(Message):
 
     FIELDS = (
         F("map", "u32"), F("direction", "u32"), F("npieces", "u32"), F("count", "u32"),
-        F("memory", "u32", 50), F("offset", "u64", 50), F("length", "u64", 50),
-        F("seg_addr", "u64", 150), F("seg_len", "u64", 150),
+        F("memory", "u32", PIECES), F("offset", "u64", PIECES), F("length", "u64", PIECES),
+        F("seg_addr", "u64", LOADED), F("seg_len", "u64", LOADED),
     )  # fmt: skip
 
 
@@ -314,8 +328,8 @@ class IommuList(Message):
 
     FIELDS = (
         F("index", "u32"), F("total", "u32"), F("count", "u32"), F("pad", "u32"),
-        F("device", "u32", 128), F("direction", "u32", 128), F("addr", "u64", 128),
-        F("size", "u64", 128),
+        F("device", "u32", LEAVES), F("direction", "u32", LEAVES), F("addr", "u64", LEAVES),
+        F("size", "u64", LEAVES),
     )  # fmt: skip
 
 
@@ -324,8 +338,8 @@ STRUCTURES: dict[Op, type[Message]] = {
     Op.CLAIM: Claim, Op.RELEASE: Handle, Op.WINDOW_MAP: WindowMap, Op.WINDOW_UNMAP: Handle,
     Op.WINDOW_READ: WindowData, Op.WINDOW_WRITE: WindowData, Op.WINDOW_BATCH: WindowBatch,
     Op.WINDOW_ACCESS: WindowAccess, Op.WINDOW_PRESENT: Handle, Op.WINDOW_BARRIER: Handle,
-    Op.INTR_COUNT: IntrCount,
-    Op.INTR_ALLOC: IntrAlloc, Op.INTR_ESTABLISH: IntrEstablish, Op.INTR_CONTROL: IntrControl,
+    Op.INTR_COUNT: IntrCount, Op.INTR_ALLOC: IntrAlloc, Op.INTR_ESTABLISH: IntrEstablish,
+    Op.INTR_CONTROL: IntrControl,
     Op.INTR_RELEASE: Handle, Op.INTR_LIST: IntrList, Op.DMA_ALLOC: DmaAlloc, Op.DMA_FREE: Handle,
     Op.DMAMAP_CREATE: DmamapCreate, Op.DMAMAP_LOAD: DmamapLoad, Op.DMAMAP_UNLOAD: Handle,
     Op.DMAMAP_DESTROY: Handle, Op.DMA_FAULTS: DmaFaults, Op.DMA_LIST: DmaList,

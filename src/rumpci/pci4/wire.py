@@ -1,6 +1,6 @@
 """How a structure of the protocol is declared, once, for Python and for C.
 
-    class ConfRead(Message, op=Op.CONF_READ):
+    class ConfRead(Message):
         '''Read 32 bits of configuration space.'''
 
         FIELDS = (F("address", "u32"), F("reg", "u32"), F("value", "u32"), F("pad", "u32"))
@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 LIMIT = 4096
 """Bytes that a structure may have: what an ioctl(2) of NetBSD copies at most."""
@@ -42,6 +42,11 @@ class F:
         """What struct calls it."""
         return f"{self.count}{_CODES[self.type][0]}"
 
+    @property
+    def part(self) -> str:
+        """The same, an array as bytes: few of its elements are used as a rule."""
+        return self.code if self.count == 1 else f"{self.size}s"
+
 
 class Message:
     """A structure, declared by subclassing; an instance has a value for every field.
@@ -53,6 +58,7 @@ class Message:
     FIELDS: ClassVar[tuple[F, ...]] = ()
     LAYOUT: ClassVar[struct.Struct] = struct.Struct("<")
     OFFSETS: ClassVar[dict[str, int]] = {}
+    _PARTS: ClassVar[struct.Struct] = struct.Struct("<")  # as LAYOUT, an array as its bytes
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
@@ -63,6 +69,7 @@ class Message:
             cls.OFFSETS[field.name] = at
             at += field.size
         cls.LAYOUT = struct.Struct("<" + "".join(field.code for field in cls.FIELDS))
+        cls._PARTS = struct.Struct("<" + "".join(field.part for field in cls.FIELDS))
         if at % 8 or not 0 < at <= LIMIT:
             raise TypeError(f"{cls.__name__} has {at} bytes: not a multiple of 8 up to {LIMIT}")
 
@@ -74,17 +81,19 @@ class Message:
             empty: object = "" if field.type == "char" else (() if field.count > 1 else 0)
             setattr(self, field.name, values.get(field.name, empty))
 
+    if TYPE_CHECKING:  # a field's type is in FIELDS, where no checker sees it
+
+        def __setattr__(self, name: str, value: Any) -> None: ...
+
     def __getattr__(self, name: str) -> Any:
         raise AttributeError(f"{type(self).__name__} has no {name}")
 
     def pack(self) -> bytes:
         """Its bytes.  Raises ValueError for what does not fit."""
-        parts: list[Any] = []
-        for field in self.FIELDS:
-            parts += _flat(field, getattr(self, field.name))
         try:
-            return self.LAYOUT.pack(*parts)
-        except struct.error as error:
+            parts = [_part(field, getattr(self, field.name)) for field in self.FIELDS]
+            return self._PARTS.pack(*parts)
+        except (struct.error, OverflowError) as error:
             raise ValueError(f"{type(self).__name__}: {error}") from error
 
     @classmethod
@@ -92,29 +101,26 @@ class Message:
         """What `pack` packed.  Raises ValueError for another length, or text that is none."""
         if len(data) != cls.LAYOUT.size:
             raise ValueError(f"{cls.__name__} has {cls.LAYOUT.size} bytes, not {len(data)}")
-        found, made, at = cls.LAYOUT.unpack(data), cls(), 0
-        for field in cls.FIELDS:
+        made = cls()
+        for field, value in zip(cls.FIELDS, cls._PARTS.unpack(data), strict=True):
             if field.type == "char":
-                setattr(made, field.name, found[at].rstrip(b"\0").decode())
-                at += 1
-            elif field.count > 1:
-                setattr(made, field.name, found[at : at + field.count])
-                at += field.count
+                setattr(made, field.name, value.rstrip(b"\0").decode())
+            elif field.count > 1 and field.type != "u8":
+                setattr(made, field.name, struct.unpack(f"<{field.code}", value))
             else:
-                setattr(made, field.name, found[at])
-                at += 1
+                setattr(made, field.name, value)
         return made
 
 
-def _flat(field: F, value: Any) -> list[Any]:
-    """A field's value as what struct packs."""
+def _part(field: F, value: Any) -> Any:
+    """A field's value as `_PARTS` packs it; struct adds the zeros."""
     if field.type == "char":
-        data = str(value).encode()
-        if len(data) > field.count:
-            raise ValueError(f"{field.name} has {len(data)} bytes, more than {field.count}")
-        return [data]
-    if field.count == 1:
-        return [value]
+        value = str(value).encode()
+    elif field.count == 1:
+        return value
     if len(value) > field.count:
-        raise ValueError(f"{field.name} has {len(value)} elements, more than {field.count}")
-    return [*value, *(0,) * (field.count - len(value))]
+        what = "bytes" if field.type == "char" else "elements"
+        raise ValueError(f"{field.name} has {len(value)} {what}, more than {field.count}")
+    if field.type in ("char", "u8"):
+        return bytes(value)
+    return struct.pack(f"<{len(value)}{_CODES[field.type][0]}", *value)

@@ -24,6 +24,7 @@ COMMANDS = {
     "list": "The devices of a host: buses, names, BARs, who drives them.",
     "reg": "Read or write one register of a device.",
     "run": "Attach drivers to the devices of a host and run them.",
+    "serve": "Serve the devices of a host to drivers in other processes.",
     "shim": "Look at an interrupt-acknowledge shim (docs/shim.md).",
     "show": "A device's configuration space, decoded.",
 }

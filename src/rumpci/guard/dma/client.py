@@ -60,7 +60,7 @@ class Client:
     def __init__(
         self, mirror: Mirror, device: Address, who: str, domain: Domain, placing: Placing
     ) -> None:
-        self.device, self.who, self.domain = device, who, domain
+        self.device, self.who, self.domain, self.pool = device, who, domain, placing.pool
         self.lock = mirror.lock
         self._mirror, self._placing = mirror, placing
         self.memories: set[GuardMemory] = set()
@@ -81,7 +81,7 @@ class Client:
             self._check_quota(tried, check_spec(spec) * PAGE_SIZE)
             place = placed(self._placing, spec, self._mirror.scatter)
             try:
-                memory = GuardMemory(self, spec, place, self._mirror.pool.memory.fd)
+                memory = GuardMemory(self, spec, place, self.pool)
             except BaseException as error:
                 self._placing.free(place)
                 if isinstance(error, OSError):
@@ -98,7 +98,7 @@ class Client:
         with self.lock:
             tried = f"creating map {spec.name!r}"
             self._check_live(tried)
-            _check_map(tried, spec)
+            check_map(tried, spec)
             self._check_quota(tried, 0)
             made = GuardMap(self, spec)
             self.maps.add(made)
@@ -210,9 +210,17 @@ class Client:
         yield from (m.info() for m in sorted(self.memories, key=lambda m: m.segments[0]))
         yield from (m.info() for m in sorted(self.maps, key=lambda m: m.spec.name))
 
+    @property
+    def quota(self) -> Quota:
+        """How much it may hold: with a bank of its own, as many bytes as that has."""
+        quota = self._mirror.quota
+        if self.pool is self._mirror.pool:
+            return quota
+        return Quota(self.pool.size, quota.objects)
+
     def usage(self) -> DmaUsage:
         """What it holds of its quotas."""
-        quota, objects = self._mirror.quota, len(self.memories) + len(self.maps)
+        quota, objects = self.quota, len(self.memories) + len(self.maps)
         return DmaUsage(self.device, self.who, self.bytes, quota.bytes, objects, quota.objects)
 
     # ---- checks ------------------------------------------------------------------------
@@ -222,7 +230,7 @@ class Client:
             raise DeadDma(f"{tried} of {self.device}", "it was detached", "claim it again")
 
     def _check_quota(self, tried: str, size: int) -> None:
-        quota, objects = self._mirror.quota, len(self.memories) + len(self.maps)
+        quota, objects = self.quota, len(self.memories) + len(self.maps)
         if self.bytes + size > quota.bytes:
             why = f"{self.who} holds {self.bytes} bytes of {quota.bytes}"
         elif objects >= quota.objects:
@@ -232,7 +240,8 @@ class Client:
         raise DmaQuota(tried, why, "free some, or open the host with a larger memory=")
 
 
-def _check_map(tried: str, spec: MapSpec) -> None:
+def check_map(tried: str, spec: MapSpec) -> None:
+    """Raise BadDma (EINVAL) for a map that could hold nothing, ever."""
     why = ""
     if spec.size <= 0 or spec.nsegments < 1 or spec.maxsegsz < 1:
         why = "size, segments and bytes a segment are at least 1"

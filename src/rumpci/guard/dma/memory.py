@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from rumpci._dma import SharedMemory
 from rumpci.errors import BadDma, DeadDma, DmaBusy
 from rumpci.guard.dma.placing import Place
+from rumpci.guard.dma.pool import Pool
 from rumpci.host_dma import PAGE_SIZE, Direction, DmaInfo, MemorySpec, Segment
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ _START = attrgetter("start")
 class GuardMemory:
     """The seam's DmaMemory; `Client.alloc` makes it."""
 
-    def __init__(self, client: Client, spec: MemorySpec, place: Place, fd: int) -> None:
+    def __init__(self, client: Client, spec: MemorySpec, place: Place, pool: Pool) -> None:
         self.spec, self.place, self._client = spec, place, client
         self.segments: Sequence[Segment] = place.segments
         self.size = sum(size for _, size in place.segments)
@@ -48,7 +49,7 @@ class GuardMemory:
         self.loads: list[Load] = []  # by start
         self._longest = 0
         self.live = True
-        self.view = SharedMemory(fd, place.runs)
+        self.view = SharedMemory(pool.fd, pool.in_file(place.runs))
 
     def free(self) -> None:
         """See host_dma.DmaMemory."""

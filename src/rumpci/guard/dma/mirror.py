@@ -8,14 +8,15 @@ import threading
 from collections.abc import Iterator
 from typing import Protocol
 
+from rumpci.guard.dma.banks import Banks
 from rumpci.guard.dma.client import Client, Quota
 from rumpci.guard.dma.nearest import nearest
-from rumpci.guard.dma.placing import Identity, NoDomain, Translated, bus_space_of
+from rumpci.guard.dma.placing import Identity, NoDomain, Placing, Translated, bus_space_of
 from rumpci.guard.dma.pool import Pool, Tables
 from rumpci.guard.dma.space import Space
 from rumpci.host import Address
 from rumpci.host_dma import PAGE_SIZE, Direction, DmaInfo, DmaUsage, Fault, Grant
-from rumpci.machines.machine import Iommu, IommuFault, Memory
+from rumpci.machines.machine import Domain, Iommu, IommuFault, Memory
 
 log = logging.getLogger("rumpci.guard")
 
@@ -40,7 +41,8 @@ class Mirror:
 
     def __init__(self, machine: HasMemory, scatter: int | None = None) -> None:
         self.lock = threading.RLock()
-        self.pool = Pool(machine.memory)
+        self.pool = Pool.of_memory(machine.memory)
+        self.banks = Banks(machine.memory.banks)
         self.quota = Quota(self.pool.share)
         self.scatter = None if scatter is None else random.Random(scatter)  # noqa: S311
         self.clients: dict[Address, Client] = {}
@@ -49,25 +51,39 @@ class Mirror:
         if self._iommu is not None:
             self._iommu.start(self.pool)
 
-    def attach(self, device: Address, who: str) -> Client:
-        """Give a function a domain with nothing in it.  Raises DeviceBusy (EBUSY)."""
+    def attach(self, device: Address, who: str, private: str | None = None) -> Client:
+        """Give a function a domain with nothing in it.  Raises DeviceBusy (EBUSY).
+
+        `private` is whose process is to get its memory, which then comes from a bank of
+        theirs: then NoDmaMemory (ENOMEM) if there is none.
+        """
         with self.lock:
             self.collect()  # what was blocked until now was the last client's
-            iommu = self._iommu
-            if iommu is None:
-                client = Client(self, device, who, NoDomain(), Identity(self.pool, device))
-            else:
-                space = self._spaces.get(device) or bus_space_of(iommu)
-                self._spaces[device] = space  # kept: what is old is used last by the next client
-                domain = iommu.attach(device, Tables(self.pool))
-                client = Client(self, device, who, domain, Translated(self.pool, space))
-            self.clients[device] = client
+            pool = self.pool if private is None else self.banks.take(private, device)
+            try:
+                domain, placing = self._domain(device, pool)
+            except BaseException:
+                self.banks.give(pool)
+                raise
+            self.clients[device] = client = Client(self, device, who, domain, placing)
             return client
+
+    def _domain(self, device: Address, pool: Pool) -> tuple[Domain, Placing]:
+        """A domain, and how memory of `pool` is placed in it; its tables are never in a bank."""
+        iommu = self._iommu
+        if iommu is None:
+            return NoDomain(), Identity(pool, device, [self.pool, *self.banks.pools()])
+        space = self._spaces.get(device) or bus_space_of(iommu)
+        self._spaces[device] = space  # kept: what is old is used last by the next client
+        return iommu.attach(device, Tables(self.pool)), Translated(pool, space)
 
     def detach(self, client: Client, *, quiet: bool) -> None:
         """Take everything from a client; `quiet`: its device was shown to be still."""
         with self.lock:
-            client.close(quiet=quiet)
+            try:
+                client.close(quiet=quiet)
+            finally:
+                self.banks.give(client.pool)
             if self.clients.get(client.device) is client:
                 del self.clients[client.device]
 
@@ -151,6 +167,7 @@ class Mirror:
 
     def close(self) -> None:
         """Let the memory go."""
+        self.banks.close()
         self.pool.close()
 
 

@@ -7,7 +7,7 @@ the same.  In scatter mode an allocation comes in as many segments as it may.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -30,7 +30,9 @@ class Place:
 
 
 class Placing(Protocol):
-    """How one function's allocations are placed."""
+    """How one function's allocations are placed: in the memory of `pool`."""
+
+    pool: Pool
 
     def place(self, spec: MemorySpec, lengths: list[int]) -> Place | None:
         """Segments of `lengths` bytes, or None if there is no room for so long ones."""
@@ -46,7 +48,7 @@ class Translated:
     """Behind an IOMMU: bus addresses of the function's own, pages from anywhere."""
 
     def __init__(self, pool: Pool, space: Space) -> None:
-        self._pool, self._space = pool, space
+        self.pool, self._space = pool, space
 
     def place(self, spec: MemorySpec, lengths: list[int]) -> Place | None:
         """See Placing."""
@@ -54,7 +56,7 @@ class Translated:
         if starts is None:
             return None
         try:
-            runs = self._pool.gather(sum(lengths))
+            runs = self.pool.gather(sum(lengths))
         except BaseException:
             for start, size in zip(starts, lengths, strict=True):
                 self._give(start, size)
@@ -63,7 +65,7 @@ class Translated:
 
     def free(self, place: Place) -> None:
         """See Placing."""
-        self._pool.put(place.runs)
+        self.pool.put(place.runs)
         for start, size in place.segments:
             self._give(start, size)
 
@@ -81,10 +83,13 @@ class Translated:
 
 
 class Identity:
-    """Without an IOMMU: a bus address is the physical address."""
+    """Without an IOMMU: a bus address is the physical address.
 
-    def __init__(self, pool: Pool, owner: Address) -> None:
-        self._pool, self._owner = pool, owner
+    `pools` are all that the function may have had memory of before.
+    """
+
+    def __init__(self, pool: Pool, owner: Address, pools: Iterable[Pool] = ()) -> None:
+        self.pool, self._owner, self._pools = pool, owner, {pool, *pools}
 
     def place(self, spec: MemorySpec, lengths: list[int]) -> Place | None:
         """See Placing."""
@@ -96,19 +101,20 @@ class Identity:
 
     def free(self, place: Place) -> None:
         """See Placing: the function may still write it, so it stays the function's."""
-        self._pool.put(place.runs, self._owner)
+        self.pool.put(place.runs, self._owner)
 
     def end(self, *, quiet: bool) -> None:
         """See Placing."""
         if quiet:
-            self._pool.settle(self._owner)
+            for pool in self._pools:
+                pool.settle(self._owner)
 
     def _take(self, spec: MemorySpec, size: int) -> int | None:
-        run = self._pool.take_run(size, spec.alignment, spec.low, spec.high, self._owner)
+        run = self.pool.take_run(size, spec.alignment, spec.low, spec.high, self._owner)
         return run and run[0]
 
     def _give(self, start: int, size: int) -> None:
-        self._pool.put([(start, size)], self._owner)
+        self.pool.put([(start, size)], self._owner)
 
 
 def placed(placing: Placing, spec: MemorySpec, scatter: random.Random | None) -> Place:

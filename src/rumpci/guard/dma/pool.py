@@ -13,7 +13,7 @@ from rumpci.errors import NoDmaMemory
 from rumpci.guard.dma.space import Space
 from rumpci.host import Address
 from rumpci.host_dma import PAGE_SIZE
-from rumpci.machines.machine import Memory
+from rumpci.machines.machine import Bank, Memory
 
 Run = tuple[int, int]
 """(physical address, bytes) of adjacent pages."""
@@ -28,21 +28,34 @@ class Pool:
 
     A run that is taken for an `owner` is its alone, taken or given back, until `settle`:
     without an IOMMU, a function may write what it had until it is shown quiet (rule 9).
-    `share` is the most that one client may have.
+    The file `fd` has `length` bytes, at physical addresses from `base` on; `usable` of
+    them are in the pool.  `share` is the most of it that one client may have.
     """
 
-    def __init__(self, memory: Memory) -> None:
-        self.memory = memory
+    def __init__(self, fd: int, base: int, length: int, usable: Sequence[tuple[int, int]]) -> None:
+        self.fd, self.base, self._end = fd, base, base + length
         self._space = Space()
         self._owned: dict[Address, list[Run]] = {}
         self._owned_size: Counter[Address] = Counter()
         self._limbo: dict[Address, Space] = {}
-        for start, end in memory.usable:
+        for start, end in usable:
             self._space.add(start // PAGE_SIZE, end // PAGE_SIZE)
         self.size = self._space.free * PAGE_SIZE
         self.share = int(self.size * _SHARE)
-        self._map = mmap.mmap(memory.fd, memory.size)
+        self._map = mmap.mmap(fd, length)
         self._bytes = memoryview(self._map)
+
+    @classmethod
+    def of_memory(cls, memory: Memory) -> Pool:
+        """The machine's own memory, for many clients."""
+        return cls(memory.fd, 0, memory.size, memory.usable)
+
+    @classmethod
+    def of_bank(cls, bank: Bank) -> Pool:
+        """A bank, for one client, which may have all of it."""
+        pool = cls(bank.fd, bank.start, bank.size, [(bank.start, bank.start + bank.size)])
+        pool.share = pool.size
+        return pool
 
     @property
     def free(self) -> int:
@@ -93,7 +106,7 @@ class Pool:
     def _gather(self, left: int, runs: list[Run]) -> None:
         step = left
         while left:
-            run = self.take_run(min(step, left), PAGE_SIZE, 0, self.memory.size)
+            run = self.take_run(min(step, left), PAGE_SIZE, 0, self._end)
             if run is None:  # no run that long; there are enough pages, so this ends
                 step = max(PAGE_SIZE, step // 2 // PAGE_SIZE * PAGE_SIZE)
                 continue
@@ -112,6 +125,14 @@ class Pool:
         del self._owned_size[owner]
         self.put(self._owned.pop(owner, []))
 
+    def in_file(self, runs: Sequence[Run]) -> list[tuple[int, int]]:
+        """Runs as (offset, bytes) of the file `fd`."""
+        return [(start - self.base, size) for start, size in runs]
+
+    def clear(self) -> None:
+        """Make zeros of all of it, by giving its pages back to the system."""
+        self._map.madvise(mmap.MADV_REMOVE)
+
     def take(self) -> int:
         """See machine.PageSource."""
         return self.gather(PAGE_SIZE)[0][0]
@@ -121,6 +142,7 @@ class Pool:
         self.put([(page, PAGE_SIZE)])
 
     def _zero(self, start: int, size: int) -> None:
+        start -= self.base
         for at in range(start, start + size, len(_ZEROS)):
             length = min(len(_ZEROS), start + size - at)
             self._bytes[at : at + length] = _ZEROS[:length]

@@ -18,6 +18,7 @@ Open it with `model:blinker.py`.
 
 from __future__ import annotations
 
+import fcntl
 import mmap
 import os
 from typing import ClassVar
@@ -30,6 +31,8 @@ from rumpci.machines.model.interrupts import ModelInterrupts
 from rumpci.machines.model.memory import ModelMemory
 from rumpci.machines.model.signals import MsixSpec, Signals
 from rumpci.machines.model.vtd import ModelVtd
+
+_SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
 
 
 class Model:
@@ -77,10 +80,26 @@ class Slot:
         self._read_only: dict[int, int] = {}
         for index, bar in model.config.bars.items():
             if bar.ram:
-                fd = os.memfd_create(f"rumpci-bar{index}")
-                os.ftruncate(fd, max(bar.size, mmap.PAGESIZE))
-                self._ram[index] = fd, mmap.mmap(fd, max(bar.size, mmap.PAGESIZE))
-                self._read_only[index] = os.open(f"/proc/self/fd/{fd}", os.O_RDONLY)
+                self._make_ram(index, bytes(max(bar.size, mmap.PAGESIZE)))
+
+    def _make_ram(self, index: int, content: bytes) -> None:
+        """The memory of a RAM BAR: a file that nobody who gets it can make smaller."""
+        fd = os.memfd_create(f"rumpci-bar{index}", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+        os.ftruncate(fd, len(content))
+        fcntl.fcntl(fd, fcntl.F_ADD_SEALS, _SEALS)
+        ram = mmap.mmap(fd, len(content))
+        ram[:] = content
+        self._ram[index] = fd, ram
+        self._read_only[index] = os.open(f"/proc/self/fd/{fd}", os.O_RDONLY)
+
+    def take_back(self, index: int) -> None:
+        """See machine.TakesBack: the BAR gets a new file."""
+        fd, ram = self._ram[index]
+        read_only, content = self._read_only[index], ram[:]
+        self._make_ram(index, content)
+        ram.close()
+        os.close(fd)
+        os.close(read_only)
 
     def decodes(self, bar: int) -> bool:
         """Whether the command register lets this BAR answer."""

@@ -55,6 +55,7 @@ class ModelBar(Registers):
 class ModelMachine:
     """The machine of `model:` hosts, with `memory` bytes of RAM and, unless told not, an IOMMU.
 
+    `banks` is how many banks of memory there are to hand out.
     `trace` sees every access to a BAR that is not RAM-mapped.  `unit` is the IOMMU's
     hardware, `iommu` what programs it.
     """
@@ -70,6 +71,7 @@ class ModelMachine:
         *,
         memory: int = DEFAULT_SIZE,
         iommu: bool = True,
+        banks: int = 0,
     ) -> None:
         if len(models) > _MODELS_MAX:
             raise HostRefused(
@@ -80,7 +82,7 @@ class ModelMachine:
         self.url = url
         self._trace = trace
         self.interrupts = ModelInterrupts()
-        self.memory = ModelMemory(memory)
+        self.memory = ModelMemory(memory, banks)
         self.unit: ModelVtd | None = None
         self.iommu = self._start_iommu() if iommu else None
         places = (Address(0, 0, device, 0) for device in range(32))
@@ -124,6 +126,10 @@ class ModelMachine:
     ) -> Mapping | None:
         """See Machine."""
         return self._slots[address].mapping(index, offset, size, at=at, writable=writable)
+
+    def take_back(self, address: Address, index: int) -> None:
+        """See machine.TakesBack."""
+        self._slots[address].take_back(index)
 
     def model(self, address: Address) -> Model:
         """The device model at `address`, for tests that look at it from behind."""

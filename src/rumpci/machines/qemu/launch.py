@@ -4,6 +4,7 @@
     socketpair -> QMP        everything else (`qmp`)
     socketpair -> wake       a byte when an interrupt was counted (`relay`)
     memfd      -> RAM        shared: offset = bus address without an IOMMU
+    memfds     -> banks      the same, each at its own address
     memfd      -> firmware, what QEMU prints
 
 QEMU dies with the thread that started it (PR_SET_PDEATHSIG).
@@ -21,8 +22,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rumpci.errors import HostRefused, HostUnavailable, MachineDied
-from rumpci.hosts.keys import has_iommu, memory_size
+from rumpci.hosts.keys import bank_count, has_iommu, memory_size
 from rumpci.hosts.url import DeviceSpec
+from rumpci.machines.bank import BANK_SIZE, make_banks
+from rumpci.machines.machine import Bank
 from rumpci.machines.qemu import firmware
 from rumpci.machines.qemu._wire import Wire, die_with_parent
 from rumpci.machines.qemu.devices import device_arguments
@@ -33,6 +36,7 @@ _MACHINE = "q35,accel=tcg,pit=off,hpet=off,sata=off,smbus=off,vmport=off,memory-
 # atomic, and the relay shares RAM with us
 _PROCESSORS = "cpus=1,maxcpus=2"
 _TRACED = "memory_region_ops_*"
+_GIB = 1 << 30
 _MEMORY_MAX = 0xB000_0000 - (1 << 20)  # from there on q35 moves what is above 2 GiB to 4 GiB
 
 
@@ -41,13 +45,15 @@ class Options:
     """The keys of a `qemu:` URL.
 
     `memory` is the RAM's size, `trace` a file for QEMU's own log of every
-    register access, `binary` another QEMU, `iommu` "on" or "off".
+    register access, `binary` another QEMU, `iommu` "on" or "off", `banks` how many banks
+    of memory there are to hand out.
     """
 
     memory: str = "64M"
     trace: str = ""
     binary: str = BINARY
     iommu: str = "on"
+    banks: str = "0"
 
     @property
     def has_iommu(self) -> bool:
@@ -58,7 +64,7 @@ class Options:
 class QemuProcess:
     """A running QEMU: `wire` over the socket `qtest`, the sockets `qmp` and `wake`, RAM.
 
-    `ram` is the descriptor of its `memory` bytes.
+    `ram` is the descriptor of its `memory` bytes; `banks` are memory besides.
 
     Raises HostUnavailable (ENOENT) if there is no QEMU, HostRefused (EINVAL)
     with QEMU's words if it does not take the devices.
@@ -67,10 +73,12 @@ class QemuProcess:
     def __init__(self, devices: Sequence[DeviceSpec], options: Options) -> None:
         program = _find(options.binary)
         self.memory = memory_size(options.memory, 1, _MEMORY_MAX)
+        banks = bank_count(options.banks)
         self._farewell: str | None = None
         with contextlib.ExitStack() as resources:
             self._output = _memory_file(resources, "qemu-output", 0)
             self.ram = _memory_file(resources, "ram", self.memory)
+            self.banks = make_banks(resources, banks)
             self.qmp, self.wake = self._start(resources, program, devices, options)
             self._greet(devices)
             self._resources = resources.pop_all()
@@ -113,10 +121,12 @@ class QemuProcess:
             arguments = device_arguments(devices)
             theirs.callback(arguments.close)
             self._process = _spawn(
-                [program, *_base(self.ram, self.memory, bios),
+                [program, *_base(self.ram, self.memory, bios), *_banks(self.memory, self.banks),
                  *_sockets(qtest_fd, qmp_fd, wake_fd), *_iommu(options), *_trace(options),
                  *arguments.argv],
-                self._output, (self.ram, bios, qtest_fd, qmp_fd, wake_fd, *arguments.fds),
+                self._output,
+                (self.ram, bios, qtest_fd, qmp_fd, wake_fd, *arguments.fds,
+                 *(bank.fd for bank in self.banks)),
             )  # fmt: skip
         resources.callback(self._end)
         return qmp, wake
@@ -203,13 +213,28 @@ def _pair(ours: contextlib.ExitStack, theirs: contextlib.ExitStack) -> tuple[soc
 
 def _base(ram: int, memory: int, bios: int) -> list[str]:
     return [
-        "-machine", _MACHINE, "-smp", _PROCESSORS, "-m", f"{memory}B",
+        "-machine", _MACHINE, "-smp", _PROCESSORS,
         "-bios", f"/proc/self/fd/{bios}",
         "-object", f"memory-backend-file,id=ram,mem-path=/proc/self/fd/{ram},"
         f"size={memory}B,share=on",
         "-display", "none", "-nodefaults", "-no-user-config", "-monitor", "none",
         "-serial", "none",
     ]  # fmt: skip
+
+
+def _banks(memory: int, banks: Sequence[Bank]) -> list[str]:
+    """The RAM's size, and each bank as a memory module in a slot above it."""
+    if not banks:
+        return ["-m", f"{memory}B"]
+    most = (memory + _GIB - 1) // _GIB * _GIB + len(banks) * BANK_SIZE
+    argv = ["-m", f"size={memory}B,slots={len(banks)},maxmem={most}B"]
+    for number, bank in enumerate(banks):
+        argv += [
+            "-object", f"memory-backend-file,id=bank{number},mem-path=/proc/self/fd/{bank.fd},"
+            f"size={bank.size}B,share=on",
+            "-device", f"pc-dimm,id=dimm{number},memdev=bank{number},addr={bank.start:#x}",
+        ]  # fmt: skip
+    return argv
 
 
 def _sockets(qtest: int, qmp: int, wake: int) -> list[str]:

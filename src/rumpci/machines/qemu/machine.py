@@ -6,6 +6,7 @@ Its processor runs the relay (relay.S) and nothing else.
 0xB000_0000   ECAM, 256 buses of 1 MiB (q35's PCIEXBAR)
 0xC000_0000   memory BARs
 0xFEC0_0000   I/O APIC, IOMMU, local APIC, firmware
+0x1_0000_0000 banks (`?banks=`)
 0x8_0000_0000 64-bit prefetchable BARs
 """
 
@@ -55,7 +56,8 @@ class QemuMachine:
             self._functions = configure(self, _REGIONS)
             self._bars = {f.address: self._make_bars(f) for f in self._functions}
             self._bridges = {f.secondary: f.address for f in self._functions}
-            self.memory = QemuMemory(self.process.ram, self.process.memory)
+            process = self.process
+            self.memory = QemuMemory(process.ram, process.memory, process.banks)
             self._start_interrupts(options.has_iommu)
         except BaseException:
             self.process.close()

@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import mmap
 import socket
+import time
 from collections.abc import Callable
 
 from rumpci import _native
@@ -30,6 +31,7 @@ _ROUTED_DEVICES = {25, 26, 27, 28, 29, 31}  # by registers of their own, as rese
 _BRIDGE_DEVICE = 30  # the DMI-to-PCI bridge has none: QEMU wires INTA-D to PIRQE-H
 _PCI_PINS = range(16, 24)
 _FIRST_COUNT = fw.COUNTS // 4
+_NUDGE_SECONDS = 0.04
 
 
 class Relay:
@@ -59,6 +61,7 @@ class Relay:
         self._apic = Bar(wire, MESSAGE_BASE, 0x1000)
         self._wire = wire
         self._looking = False
+        self._armed_at = 0.0
         self._remapping: Remapping | None = None
         wake.setblocking(False)
 
@@ -95,11 +98,13 @@ class Relay:
     def arm(self) -> bool:
         """See InterruptController.
 
-        Armed again, asleep, it also sends APPLY: a request that QEMU's processor slept through
-        (seen about once in some thousand machines) is taken with the next one.
+        Armed again, asleep, it now and then sends APPLY: a request that QEMU's processor slept
+        through (seen about once in some thousand machines) is taken with the next one.
         """
-        if not self._looking:
+        now = time.monotonic()
+        if not self._looking and now - self._armed_at > _NUDGE_SECONDS:
             self._apic.write(0, 4, fw.APPLY)
+        self._armed_at = now
         self._arm()
         return self._counted()
 

@@ -1,0 +1,79 @@
+"""The socket at which a server of devices listens, and its file."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import socket
+import stat
+from pathlib import Path
+
+from rumpci.errors import ServerError
+
+_BACKLOG = 64
+_KIND = socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK
+
+
+class Listener:
+    """A listening SOCK_SEQPACKET socket at `path`; `close` removes it.
+
+    One that nobody listens at any more is replaced.  Raises ServerError (EADDRINUSE or what
+    the system says).
+    """
+
+    def __init__(self, path: str | os.PathLike[str], mode: int) -> None:
+        self.path = Path(path)
+        self._sock = socket.socket(socket.AF_UNIX, _KIND)
+        try:
+            _remove_stale(self.path)
+            self._sock.bind(str(self.path))
+            self.path.chmod(mode)  # before it listens, nobody can connect
+            self._sock.listen(_BACKLOG)
+            self._inode = self.path.stat().st_ino
+        except OSError as error:
+            self._sock.close()
+            raise _error(self.path, error.strerror or str(error), error.errno) from error
+        except BaseException:
+            self._sock.close()
+            raise
+
+    def fileno(self) -> int:
+        """Its descriptor."""
+        return self._sock.fileno()
+
+    def accept(self) -> socket.socket | None:
+        """The next client; None if it is gone already.  Raises OSError without descriptors."""
+        try:
+            return self._sock.accept()[0]
+        except (BlockingIOError, ConnectionError):
+            return None
+
+    def close(self) -> None:
+        """Stop listening, and remove the socket's file unless it is somebody else's by now."""
+        self._sock.close()
+        with contextlib.suppress(FileNotFoundError):
+            if self.path.stat().st_ino == self._inode:
+                self.path.unlink()
+
+
+def _remove_stale(path: Path) -> None:
+    """Remove the socket at `path` if nobody listens there.  Raises ServerError otherwise."""
+    try:
+        if not stat.S_ISSOCK(path.lstat().st_mode):
+            raise _error(path, "there is something else than a socket", errno.EEXIST)
+        with socket.socket(socket.AF_UNIX, _KIND) as probe:
+            probe.connect(str(path))
+    except FileNotFoundError:
+        return
+    except ConnectionRefusedError:
+        path.unlink()
+        return
+    except BlockingIOError:  # somebody listens, and many wait there
+        pass
+    raise _error(path, "somebody serves there already", errno.EADDRINUSE)
+
+
+def _error(path: Path, why: str, number: int | None) -> ServerError:
+    remedy = "end what serves there, or choose another path (107 bytes at most)"
+    return ServerError(f"serving at {path}", why, remedy, errno=number)

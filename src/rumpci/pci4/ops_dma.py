@@ -1,0 +1,223 @@
+"""The operations of the protocol on DMA memory and maps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rumpci.errors import NoDmaMemory, NotSupported
+from rumpci.guard.dma.memory import GuardMemory
+from rumpci.host import Address
+from rumpci.host_dma import PAGE_SIZE, Direction, Grant, MapSpec, MemorySpec, Piece, Segment
+from rumpci.pci4 import abi
+from rumpci.pci4.checks import clip, count, shown
+from rumpci.pci4.ops_window import sealed
+from rumpci.pci4.rows import listing, row_of
+from rumpci.pci4.session import Held, Session
+from rumpci.pci4.wire import Message
+
+_ALLOC = abi.RANGES
+"""Segments and ranges of an allocation in its answer."""
+_PIECES, _LOADED = abi.PIECES, abi.LOADED
+"""Pieces of a load in its request, and segments in its answer."""
+
+
+def alloc(session: Session, message: abi.DmaAlloc) -> None:
+    """DMA_ALLOC: take memory, from a file that has only this client's.
+
+    Raises NotSupported (EOPNOTSUPP) where the guard has no such file.
+    """
+    held = session.held(message.claim)
+    if not session.private:
+        raise NotSupported(
+            f"allocating {message.size} bytes for DMA",
+            "this server has no memory that it can pass to one client alone",
+            "run the driver in the guard's process",
+        )
+    spec = _memory_spec(message)
+    size = -(-spec.size // PAGE_SIZE) * PAGE_SIZE
+    session.account.take("objects", session.rights.limits)
+    try:
+        session.account.take("bytes", session.rights.limits, size)
+        try:
+            _take(session, held, message, spec)
+        except BaseException:
+            session.account.give("bytes", size)
+            raise
+    except BaseException:
+        session.account.give("objects")
+        raise
+    held.bytes += size
+
+
+def _memory_spec(message: abi.DmaAlloc) -> MemorySpec:
+    return MemorySpec(
+        message.size,
+        message.alignment,
+        message.boundary,
+        min(message.nsegs, _ALLOC),
+        message.low,
+        message.high,
+        shown("memory", message.name),
+    )
+
+
+def _take(session: Session, held: Held, message: abi.DmaAlloc, spec: MemorySpec) -> None:
+    """Allocate, and describe in the answer what was allocated."""
+    memory = held.claim.dma_alloc(spec)
+    ranges = _ranges(memory)
+    if len(ranges) > _ALLOC or not sealed(memory.view.fd):
+        memory.free()
+        raise NoDmaMemory(
+            f"allocating {spec.size} bytes for {spec.name!r}",
+            f"it lies in {len(ranges)} pieces of a file, or the file cannot be passed",
+            "free some, or ask for less",
+        )
+    message.memory = session.new_handle()
+    held.memories[message.memory] = memory
+    session.memories[message.memory] = (held, memory)
+    message.count, message.nranges = len(memory.segments), len(ranges)
+    message.seg_addr, message.seg_len = _columns(memory.segments)
+    message.range_offset, message.range_len = _columns(ranges)
+    session.passed = [memory.view.fd]
+
+
+def _ranges(memory: GuardMemory) -> list[tuple[int, int]]:
+    """Where it is in its file, in as few ranges as there are."""
+    found = list[tuple[int, int]]()
+    for offset, size in memory.view.ranges:
+        if found and sum(found[-1]) == offset:
+            found[-1] = found[-1][0], found[-1][1] + size
+        else:
+            found.append((offset, size))
+    return found
+
+
+def _columns(rows: Sequence[Segment] | Sequence[tuple[int, int]]) -> tuple[list[int], list[int]]:
+    return [row[0] for row in rows], [row[1] for row in rows]
+
+
+def free(session: Session, message: abi.Handle) -> None:
+    """DMA_FREE: give memory back."""
+    held, memory = session.memory(message.handle)
+    memory.free()
+    del held.memories[message.handle], session.memories[message.handle]
+    held.bytes -= memory.size
+    session.account.give("bytes", memory.size)
+    session.account.give("objects")
+
+
+def create(session: Session, message: abi.DmamapCreate) -> None:
+    """DMAMAP_CREATE: take a map."""
+    held = session.held(message.claim)
+    spec = MapSpec(
+        message.size,
+        min(message.nsegments, _LOADED),
+        message.maxsegsz,
+        message.boundary,
+        message.low,
+        message.high,
+        shown("map", message.name),
+    )
+    session.account.take("objects", session.rights.limits)
+    try:
+        made = held.claim.dma_map(spec)
+    except BaseException:
+        session.account.give("objects")
+        raise
+    message.map = session.new_handle()
+    held.maps[message.map] = made
+    session.maps[message.map] = (held, made)
+
+
+def load(session: Session, message: abi.DmamapLoad) -> None:
+    """DMAMAP_LOAD: let the function reach pieces of memory of the same claim."""
+    _, dmamap = session.map(message.map)
+    number = count("pieces", message.npieces, _PIECES)
+    rows = zip(message.memory, message.offset, message.length, strict=True)
+    pieces = [
+        Piece(session.memory(memory)[1], offset, length)
+        for memory, offset, length in list(rows)[:number]
+    ]
+    direction = Direction(count("direction", message.direction, Direction.BOTH.value))
+    segments = dmamap.load(pieces, direction)
+    message.count = len(segments)
+    message.seg_addr, message.seg_len = _columns(segments)
+
+
+def unload(session: Session, message: abi.Handle) -> None:
+    """DMAMAP_UNLOAD: take back what a map grants."""
+    session.map(message.handle)[1].unload()
+
+
+def destroy(session: Session, message: abi.Handle) -> None:
+    """DMAMAP_DESTROY: give a map back."""
+    held, dmamap = session.map(message.handle)
+    dmamap.destroy()
+    del held.maps[message.handle], session.maps[message.handle]
+    session.account.give("objects")
+
+
+def faults(session: Session, message: abi.DmaFaults) -> None:
+    """DMA_FAULTS: the oldest that was not told."""
+    held = session.held(message.claim)
+    if not held.faults:
+        held.faults.extend(held.claim.dma_faults())
+    message.valid = int(bool(held.faults))
+    if held.faults:
+        fault = held.faults.popleft()
+        message.device = abi.pack_address(fault.device)
+        message.lost, message.addr = int(fault.lost), fault.addr
+        message.verb, message.who = clip(fault.verb, 8), clip(fault.who, abi.NAME)
+        message.reason, message.nearest = clip(fault.reason, 256), clip(fault.nearest, 256)
+
+
+# ---- listings --------------------------------------------------------------------------
+
+
+def list_(session: Session, message: abi.DmaList) -> None:
+    """DMA_LIST: a row of the mirror."""
+    row = row_of(session, message, session.guard.dma, lambda row: row.device)
+    if row is None:
+        return
+    message.device, message.count = abi.pack_address(row.device), len(row.segments)
+    message.size, message.who = row.size, clip(row.who, abi.NAME)
+    message.kind, message.direction = clip(row.kind, 8), clip(row.direction, 16)
+    message.name = clip(row.name, 64)
+    message.seg_addr, message.seg_len = _columns(row.segments[: abi.SEGMENTS])
+
+
+def usage(session: Session, message: abi.DmaUsage) -> None:
+    """DMA_USAGE: what one client holds."""
+    row = row_of(session, message, session.guard.dma_usage, lambda row: row.device)
+    if row is None:
+        return
+    message.device, message.who = abi.pack_address(row.device), clip(row.who, abi.NAME)
+    message.bytes, message.bytes_max = row.bytes, row.bytes_max
+    message.objects, message.objects_max = row.objects, row.objects_max
+
+
+def check(session: Session, message: abi.DmaCheck) -> None:
+    """DMA_CHECK: a difference; row 0 of none is an answer, not an error."""
+    found = listing(session, message, session.guard.dma_check, None)
+    message.total = len(found)
+    message.text = clip(found[message.index], 512) if message.index < len(found) else ""
+
+
+def iommu(session: Session, message: abi.IommuList) -> None:
+    """IOMMU_LIST: as many leaves as a message holds, from row `index` on."""
+    start = message.index
+    leaves = _leaves(session, message)
+    part = leaves[start : start + abi.LEAVES]
+    message.total, message.count = len(leaves), len(part)
+    message.device = [abi.pack_address(leaf.device) for leaf in part]
+    message.direction = [leaf.direction.value for leaf in part]
+    message.addr, message.size = [leaf.addr for leaf in part], [leaf.size for leaf in part]
+    if start + len(part) >= len(leaves):
+        session.rows = (None, ())
+
+
+def _leaves(session: Session, message: Message) -> Sequence[Grant]:
+    def device(leaf: Grant) -> Address:
+        return leaf.device
+
+    return listing(session, message, session.guard.iommu, device)
