@@ -52,7 +52,7 @@ def _eventfd() -> float:
     return _median(samples)
 
 
-def _latency(how: str) -> tuple[float, int]:
+def latency(how: str, url: str = "qemu:edu") -> tuple[float, int]:
     """Microseconds from the raise register to the handler; and how many of BURST events came."""
     arrived: list[float] = []
 
@@ -65,7 +65,7 @@ def _latency(how: str) -> tuple[float, int]:
 
     with contextlib.ExitStack() as stack:
         cpu = stack.enter_context(own_cpu())
-        host = stack.enter_context(contextlib.closing(open_host("qemu:edu")))
+        host = stack.enter_context(contextlib.closing(open_host(url)))
         with Autoconf(host, properties={"timed": {"intr": how}}) as autoconf:
             (edu,) = autoconf.attach([Timed])
             assert isinstance(edu, Timed)
@@ -122,9 +122,9 @@ def interrupts() -> Iterator[Row]:
     raw = _eventfd()
     yield Row("eventfd and epoll, there and back, two threads", raw, "us")
     for how in ("msi", "intx", "shim"):
-        latency, came = _latency(how)
+        taken, came = latency(how)
         limit = raw + 15 if how == "msi" else None
-        yield Row(f"raise to handler, {how}", latency, "us", limit=limit)
+        yield Row(f"raise to handler, {how}", taken, "us", limit=limit)
         if how == "msi":
             yield Row(f"  of {BURST} MSIs raised at once, events (the APIC merges)", came, "")
     shim, read = _shim()

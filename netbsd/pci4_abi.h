@@ -28,6 +28,7 @@
 #define PCI4_RANGES       100         /* Segments of an allocation, and ranges of its descriptor. */
 #define PCI4_PIECES       50          /* Pieces that are loaded at once. */
 #define PCI4_LOADED       150         /* Segments of what is loaded at once. */
+#define PCI4_FEW          8           /* Segments of a piece that is loaded by itself. */
 #define PCI4_SEGMENTS     200         /* Segments of a row of the mirror. */
 #define PCI4_LEAVES       128         /* Leaves of an IOMMU's tables in one answer. */
 #define PCI4_SHIM         1024        /* Bytes of a shim. */
@@ -67,6 +68,7 @@ enum pci4_op {
 	PCI4_OP_DMA_USAGE = 56,
 	PCI4_OP_DMA_CHECK = 57,
 	PCI4_OP_IOMMU_LIST = 58,
+	PCI4_OP_DMAMAP_LOAD_PIECE = 59,
 };
 
 /*
@@ -646,6 +648,37 @@ _Static_assert(__builtin_offsetof(struct pci4_dmamap_load, seg_len) == 2216,
     "offset of seg_len in struct pci4_dmamap_load");
 
 /*
+ * As DmamapLoad, for one piece in few segments, as most loads are: a short message.
+ */
+struct pci4_dmamap_load_piece {
+	uint32_t map;
+	uint32_t direction;
+	uint32_t memory;
+	uint32_t count;
+	uint64_t offset;
+	uint64_t length;
+	uint64_t seg_addr[8];
+	uint64_t seg_len[8];
+};
+_Static_assert(sizeof(struct pci4_dmamap_load_piece) == 160, "size of struct pci4_dmamap_load_piece");
+_Static_assert(__builtin_offsetof(struct pci4_dmamap_load_piece, map) == 0,
+    "offset of map in struct pci4_dmamap_load_piece");
+_Static_assert(__builtin_offsetof(struct pci4_dmamap_load_piece, direction) == 4,
+    "offset of direction in struct pci4_dmamap_load_piece");
+_Static_assert(__builtin_offsetof(struct pci4_dmamap_load_piece, memory) == 8,
+    "offset of memory in struct pci4_dmamap_load_piece");
+_Static_assert(__builtin_offsetof(struct pci4_dmamap_load_piece, count) == 12,
+    "offset of count in struct pci4_dmamap_load_piece");
+_Static_assert(__builtin_offsetof(struct pci4_dmamap_load_piece, offset) == 16,
+    "offset of offset in struct pci4_dmamap_load_piece");
+_Static_assert(__builtin_offsetof(struct pci4_dmamap_load_piece, length) == 24,
+    "offset of length in struct pci4_dmamap_load_piece");
+_Static_assert(__builtin_offsetof(struct pci4_dmamap_load_piece, seg_addr) == 32,
+    "offset of seg_addr in struct pci4_dmamap_load_piece");
+_Static_assert(__builtin_offsetof(struct pci4_dmamap_load_piece, seg_len) == 96,
+    "offset of seg_len in struct pci4_dmamap_load_piece");
+
+/*
  * The oldest fault of a claimed function that was not told yet; `valid` 0: there is none.
  */
 struct pci4_dma_faults {
@@ -834,6 +867,7 @@ _Static_assert(__builtin_offsetof(struct pci4_iommu_list, size) == 2064,
 #define PCI4_IOC_DMA_USAGE        _IOWR('p', 56, struct pci4_dma_usage)
 #define PCI4_IOC_DMA_CHECK        _IOWR('p', 57, struct pci4_dma_check)
 #define PCI4_IOC_IOMMU_LIST       _IOWR('p', 58, struct pci4_iommu_list)
+#define PCI4_IOC_DMAMAP_LOAD_PIECE _IOWR('p', 59, struct pci4_dmamap_load_piece)
 #endif
 
 #endif /* !_PCI4_ABI_H_ */

@@ -19,7 +19,7 @@ from __future__ import annotations
 import contextlib
 import enum
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar, Self
 
@@ -159,6 +159,27 @@ def pci_aprint_devinfo(dev: Driver, pa: PciAttachArgs, addname: str | None = Non
         dev.console.put(f": {name} (rev. {pr.PCI_REVISION(pa.pa_class):#04x})\n")
 
 
+@contextlib.contextmanager
+def claimed(pc: PciChipset, function: Function, who: str) -> Iterator[PciAttachArgs]:
+    """A function, held for `who` and usable through what is yielded; released at the end.
+
+    Raises as Host.claim.
+    """
+    with contextlib.ExitStack() as acquired:
+        claim = pc.host.claim(function.address, who)
+        acquired.callback(claim.release)
+        acquired.callback(curcpu().disestablish_owner, claim)
+        pc.claims[function.address] = claim
+        acquired.callback(pc.claims.pop, function.address)
+        pa = PciAttachArgs.of(pc, function, who)
+        for tag in (pa.pa_memt, pa.pa_iot):
+            tag.claim = claim
+            acquired.callback(setattr, tag, "claim", None)
+        pa.pa_dmat.root.claim = claim
+        acquired.callback(setattr, pa.pa_dmat.root, "claim", None)
+        yield pa
+
+
 class Autoconf:
     """Attaches drivers to a host's functions; a context manager that detaches them.
 
@@ -240,18 +261,7 @@ class Autoconf:
         self, dev: Driver, function: Function, acquired: contextlib.ExitStack
     ) -> PciAttachArgs:
         """Claim the function for `dev` until `acquired` is closed."""
-        claim = self.pc.host.claim(function.address, dev.xname)
-        acquired.callback(claim.release)
-        acquired.callback(curcpu().disestablish_owner, claim)
-        self.pc.claims[function.address] = claim
-        acquired.callback(self.pc.claims.pop, function.address)
-        pa = PciAttachArgs.of(self.pc, function, dev.xname)
-        for tag in (pa.pa_memt, pa.pa_iot):
-            tag.claim = claim
-            acquired.callback(setattr, tag, "claim", None)
-        pa.pa_dmat.root.claim = claim
-        acquired.callback(setattr, pa.pa_dmat.root, "claim", None)
-        return pa
+        return acquired.enter_context(claimed(self.pc, function, dev.xname))
 
     def _detach(self, dev: Driver) -> None:
         self.devices.remove(dev)

@@ -217,8 +217,7 @@ class Register(int):
         """
         cls._permit("write", RO)
         cls(0, **fields)
-        kept = int(cls.read(tag, handle, index)) & cls._kept()
-        cls.write(tag, handle, kept, index, **fields)
+        cls.write(tag, handle, cls.read(tag, handle, index).modified(**fields), index)
 
     @classmethod
     def _kept(cls) -> int:
@@ -268,6 +267,10 @@ class Register(int):
     def replace(self, **fields: int) -> Self:
         """This value with the named fields replaced.  Raises ValueTooWide (ERANGE)."""
         return type(self)(int(self), **fields)
+
+    def modified(self, **fields: int) -> Self:
+        """What `modify` writes after it read this value.  Raises ValueTooWide (ERANGE)."""
+        return type(self)(int(self) & self._kept(), **fields)
 
     def decode(self) -> dict[str, int]:
         """Every declared field and its number."""

@@ -139,6 +139,10 @@ class Fake:
         m.count, m.seg_addr, m.seg_len = 1, (0x10000,), (m.length[0],)
         return m
 
+    def dmamap_load_piece(self, m: Any) -> Any:
+        m.count, m.seg_addr, m.seg_len = 1, (0x10000,), (m.length,)
+        return m
+
     def iommu_list(self, m: Any) -> Any:
         m.total = m.count = 1
         m.device, m.addr, m.size = (abi.pack_address(PLACE),), (0x10000,), (4096,)

@@ -97,6 +97,8 @@ def everything(fake: Fake, host: Pci4Host) -> None:
     intr.disestablish()
     memory, loaded = claim.dma_alloc(MemorySpec(4096)), claim.dma_map(MapSpec(4096, 1, 4096))
     loaded.load([Piece(memory, 0, 4096)], Direction.READ)
+    many = claim.dma_map(MapSpec(1 << 20, 100, 256))
+    many.load([Piece(memory, 0, 4096)], Direction.READ)
     claim.dma_faults()
     for listing in (host.interrupts, host.dma, host.dma_usage, host.dma_check, host.iommu):
         listing()

@@ -75,6 +75,10 @@ def test_dma_that_there_is_not(raw: Raw, other: Raw) -> None:
     refused(errno.EINVAL, dma_load, raw, own, own)
     refused(errno.EINVAL, dma_load, other, own, memory)
     refused(errno.EINVAL, raw.ask, Op.DMAMAP_LOAD, map=own, direction=1, npieces=51)
+    for wrong in ({"map": 999}, {"memory": 999}, {"direction": 0}, {"direction": 4},
+                  {"length": 1 << 40}, {"offset": 8192}):  # fmt: skip
+        piece = {"map": own, "memory": memory, "direction": 3, "length": 4096} | wrong
+        refused(errno.EINVAL, raw.ask, Op.DMAMAP_LOAD_PIECE, **piece)
     for size in (0, 1 << 50, ANY):
         with pytest.raises(Refused):
             dma_alloc(raw, first, size)
@@ -83,6 +87,19 @@ def test_dma_that_there_is_not(raw: Raw, other: Raw) -> None:
     refused(errno.EINVAL, dma_map, raw, first, size=0)
     refused(errno.EINVAL, dma_alloc, other, first)
     refused(errno.EINVAL, dma_map, other, first)
+
+
+def test_a_piece_by_the_short_message(raw: Raw) -> None:
+    """What takes more segments than its answer holds is not loaded."""
+    claim = raw.claim(EDU)
+    memory = dma_alloc(raw, claim, 16 * 4096).memory
+    loaded, cut = dma_map(raw, claim), dma_map(raw, claim, 16 * 4096, maxsegsz=4096, nsegments=16)
+    piece = {"memory": memory, "direction": 1, "offset": 100}
+    answer = raw.ask(Op.DMAMAP_LOAD_PIECE, map=loaded, length=5000, **piece)
+    assert (answer.count, answer.seg_len[0]) == (1, 5000)
+    refused(errno.EINVAL, raw.ask, Op.DMAMAP_LOAD_PIECE, map=cut, length=60000, **piece)
+    refused(errno.EINVAL, raw.ask, Op.DMAMAP_UNLOAD, handle=cut)
+    raw.ask(Op.DMAMAP_UNLOAD, handle=loaded)
 
 
 def test_faults(raw: Raw, other: Raw) -> None:

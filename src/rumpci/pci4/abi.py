@@ -38,6 +38,8 @@ PIECES = 50
 """Pieces that are loaded at once."""
 LOADED = 150
 """Segments of what is loaded at once."""
+FEW = 8
+"""Segments of a piece that is loaded by itself."""
 SEGMENTS = 200
 """Segments of a row of the mirror."""
 LEAVES = 128
@@ -80,6 +82,7 @@ class Op(enum.IntEnum):
     DMA_USAGE = 56
     DMA_CHECK = 57
     IOMMU_LIST = 58
+    DMAMAP_LOAD_PIECE = 59
 
 
 class Control(enum.IntEnum):
@@ -284,6 +287,15 @@ class DmamapLoad(Message):
     )  # fmt: skip
 
 
+class DmamapLoadPiece(Message):
+    """As DmamapLoad, for one piece in few segments, as most loads are: a short message."""
+
+    FIELDS = (
+        F("map", "u32"), F("direction", "u32"), F("memory", "u32"), F("count", "u32"),
+        F("offset", "u64"), F("length", "u64"), F("seg_addr", "u64", FEW), F("seg_len", "u64", FEW),
+    )  # fmt: skip
+
+
 class DmaFaults(Message):
     """The oldest fault of a claimed function that was not told yet; `valid` 0: there is none."""
 
@@ -341,7 +353,8 @@ STRUCTURES: dict[Op, type[Message]] = {
     Op.INTR_COUNT: IntrCount, Op.INTR_ALLOC: IntrAlloc, Op.INTR_ESTABLISH: IntrEstablish,
     Op.INTR_CONTROL: IntrControl,
     Op.INTR_RELEASE: Handle, Op.INTR_LIST: IntrList, Op.DMA_ALLOC: DmaAlloc, Op.DMA_FREE: Handle,
-    Op.DMAMAP_CREATE: DmamapCreate, Op.DMAMAP_LOAD: DmamapLoad, Op.DMAMAP_UNLOAD: Handle,
+    Op.DMAMAP_LOAD_PIECE: DmamapLoadPiece, Op.DMAMAP_CREATE: DmamapCreate,
+    Op.DMAMAP_LOAD: DmamapLoad, Op.DMAMAP_UNLOAD: Handle,
     Op.DMAMAP_DESTROY: Handle, Op.DMA_FAULTS: DmaFaults, Op.DMA_LIST: DmaList,
     Op.DMA_USAGE: DmaUsage, Op.DMA_CHECK: DmaCheck, Op.IOMMU_LIST: IommuList,
 }  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import struct
 import threading
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -19,6 +20,8 @@ from rumpci.pci4.abi import Op, unpack_address
 from rumpci.pci4.client_link import Connection, clip, packable
 
 _NAME = 64
+_PIECE = abi.DmamapLoadPiece.LAYOUT
+_EMPTY = (0,) * (2 * abi.FEW)
 _MOST = {kind: {f.name: f.count for f in kind.FIELDS} for kind in (abi.DmaAlloc, abi.DmamapLoad)}
 _FAULTS = 1024
 """Faults that one call takes."""
@@ -167,6 +170,8 @@ class Pci4Map:
             raise TooManySegments(
                 tried, f"{len(joined)} pieces are not adjacent", "load them in several maps"
             )
+        if len(joined) == 1 and self._few(*joined[0]):
+            return self._load_piece(*joined[0], direction)
         request = abi.DmamapLoad(
             map=self._handle, direction=direction.value, npieces=len(joined),
             memory=[m.handle for m, _, _ in joined], offset=[at for _, at, _ in joined],
@@ -175,6 +180,29 @@ class Pci4Map:
         with packable(lambda why: BadDma(tried, why, "load what was allocated")):
             request.pack()
         return _segments(self._dma.connection.call(Op.DMAMAP_LOAD, request))
+
+    def _few(self, memory: Pci4Memory, _offset: int, size: int) -> bool:
+        """Whether the segments of a piece fit the short answer, however it lies."""
+        spec = self.spec
+        most = min(spec.maxsegsz, spec.boundary or spec.maxsegsz)
+        return spec.nsegments <= abi.FEW or size // most + 1 + len(memory.segments) <= abi.FEW
+
+    def _load_piece(
+        self, memory: Pci4Memory, offset: int, size: int, direction: Direction
+    ) -> list[Segment]:
+        """Most loads: a short request, a short answer, and nothing made on the way."""
+        connection, few = self._dma.connection, abi.FEW
+        try:
+            request = _PIECE.pack(
+                self._handle, direction.value, memory.handle, 0, offset, size, *_EMPTY
+            )
+        except struct.error as error:
+            tried = f"bus_dmamap_load into {self.spec.name!r}"
+            raise BadDma(tried, str(error), "load what was allocated") from error
+        data = connection.raw(Op.DMAMAP_LOAD_PIECE, request)
+        found = _PIECE.unpack(data)
+        count, starts, sizes = found[3], found[6 : 6 + few], found[6 + few :]
+        return list(map(Segment, starts[:count], sizes[:count]))
 
     def unload(self) -> None:
         """See host_dma.DmaMap."""

@@ -71,6 +71,12 @@ class Connection:
         _close_all(descriptors)
         return int(_HANDLE.unpack(data)[1])
 
+    def raw(self, op: Op, request: bytes) -> bytes:
+        """Make an operation whose structure the caller packs and unpacks."""
+        data, descriptors = self.channel.exchange(op, request)
+        _close_all(descriptors)
+        return data
+
     def rows(self, op: Op, kind: type[M]) -> Iterator[M]:
         """A listing, row by row.  Row 0 of an empty one may be refused, as row 5 of five is."""
         index, total = 0, 1

@@ -57,6 +57,7 @@ OPERATIONS: dict[int, Operation] = {
     abi.Op.IOMMU_LIST: ops_dma.iommu,
 }
 RAW: dict[int, RawOperation] = {
+    abi.Op.DMAMAP_LOAD_PIECE: ops_dma.load_piece,
     abi.Op.WINDOW_ACCESS: ops_window.access,
     abi.Op.WINDOW_BATCH: ops_window.batch,
     abi.Op.WINDOW_READ: ops_window.read,

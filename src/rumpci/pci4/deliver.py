@@ -6,6 +6,7 @@ import logging
 import select
 import socket
 from collections import deque
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from rumpci.errors import RumpciError
@@ -37,12 +38,26 @@ class Delivery:
         self._source = interrupt.fileno()
         self._blocked = False
         watcher.watch(self._source, select.EPOLLIN, self._fired)
+        watcher.look_at(self, on=True)
 
-    def _fired(self, _events: int = 0) -> None:
+    def look(self) -> None:
+        """Tell the client if the interrupt fired, without a system call if it did not."""
+        self._take(self.interrupt.ready)
+
+    def arm(self) -> None:
+        """Have the descriptor tell again: nobody looks any more."""
+        self._take(self.interrupt.arm)
+
+    def _fired(self, _events: int) -> None:
+        self._take(lambda: True)
+
+    def _take(self, fired: Callable[[], bool]) -> None:
+        """Read the events if it fired, and send them."""
         try:
-            events = self.interrupt.read()
+            events = self.interrupt.read() if fired() else ()
         except RumpciError as error:
             log.warning("interrupt %s is not told any more: %s", self.interrupt, error)
+            self._watcher.look_at(self, on=False)
             self._watcher.unwatch(self._source)
             return
         for event in events:
@@ -86,6 +101,7 @@ class Delivery:
 
     def close(self) -> None:
         """Stop, and let the sockets go."""
+        self._watcher.look_at(self, on=False)
         self._watcher.unwatch(self._source)
         self._block(False)
         self.theirs.close()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from rumpci.errors import NoDmaMemory, NotSupported
+from rumpci.errors import BadRequest, NoDmaMemory, NotSupported
 from rumpci.guard.dma.memory import GuardMemory
 from rumpci.host import Address
 from rumpci.host_dma import PAGE_SIZE, Direction, Grant, MapSpec, MemorySpec, Piece, Segment
@@ -17,6 +17,7 @@ from rumpci.pci4.wire import Message
 
 _ALLOC = abi.RANGES
 """Segments and ranges of an allocation in its answer."""
+_PIECE = abi.DmamapLoadPiece.LAYOUT
 _PIECES, _LOADED = abi.PIECES, abi.LOADED
 """Pieces of a load in its request, and segments in its answer."""
 
@@ -142,6 +143,26 @@ def load(session: Session, message: abi.DmamapLoad) -> None:
     segments = dmamap.load(pieces, direction)
     message.count = len(segments)
     message.seg_addr, message.seg_len = _columns(segments)
+
+
+def load_piece(session: Session, request: memoryview) -> bytes:
+    """DMAMAP_LOAD_PIECE: one piece, without making objects of the message."""
+    handle, way, memory, _, offset, length, *_ = _PIECE.unpack(request)
+    _, dmamap = session.map(handle)
+    direction = Direction(count("direction", way, Direction.BOTH.value))
+    segments = dmamap.load([Piece(session.memory(memory)[1], offset, length)], direction)
+    if len(segments) > abi.FEW:
+        dmamap.unload()
+        raise BadRequest(
+            f"loading {length} bytes into {dmamap.spec.name!r}",
+            f"they take {len(segments)} segments, more than this answer holds",
+            "use DMAMAP_LOAD",
+        )
+    rest = (0,) * (abi.FEW - len(segments))
+    starts, sizes = zip(*segments, strict=True)
+    return _PIECE.pack(
+        handle, way, memory, len(segments), offset, length, *starts, *rest, *sizes, *rest
+    )
 
 
 def unload(session: Session, message: abi.Handle) -> None:

@@ -18,7 +18,7 @@ import struct
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import Self
+from typing import Protocol, Self
 
 from rumpci.errors import TooMany
 from rumpci.guard import Guard
@@ -32,7 +32,7 @@ log = logging.getLogger("rumpci.serve")
 
 CONNECTIONS = 256
 """Connections at a time, of all users."""
-SPIN_NS = 50_000
+SPIN_NS = 100_000
 """How long after a request the loop looks for the next before it sleeps."""
 PAUSE_SECONDS = 0.2
 """How long nobody is let in after the descriptors ran out."""
@@ -40,6 +40,16 @@ _STRANGER = Limits(connections=4)  # it only gets the reason why it gets nothing
 _PEERGROUPS = 59
 _GROUPS = 1024
 _ENDED = select.EPOLLHUP | select.EPOLLERR
+
+
+class Looked(Protocol):
+    """An interrupt that the loop looks at while somebody is busy; neither raises."""
+
+    def look(self) -> None:
+        """Deliver it if it fired; from here on its descriptor may stay silent."""
+
+    def arm(self) -> None:
+        """Let its descriptor tell again; deliver it if it has fired."""
 
 
 class Server:
@@ -67,6 +77,8 @@ class Server:
         self._calls: deque[Callable[[], None]] = deque()
         self._number, self._stopping, self._waiting = 0, False, False
         self._spin_until = self._open_at = 0
+        self._looked_at: set[Looked] = set()
+        self._looking = False
         self.watch(self._bell, select.EPOLLIN, self._rung)
         if self._listener:
             self.watch(self._listener.fileno(), select.EPOLLIN, self._knocked)
@@ -105,28 +117,49 @@ class Server:
 
     def run(self) -> None:
         """Serve until `stop`."""
-        poll, ready = self._poll.poll, self._ready
+        poll = self._poll.poll
         while not self._stopping:
             spinning = time.monotonic_ns() < self._spin_until
+            if self._looking and not spinning:
+                self._end_look()
             events = poll(0 if spinning else self._patience())
             for fd, what in events:
-                if (happened := ready.get(fd)) is not None:
-                    try:
-                        happened(what)
-                    except Exception:  # of an interrupt: the others go on
-                        log.exception("descriptor %d is not watched any more", fd)
-                        self.unwatch(fd)
+                self._happened(fd, what)
             if self._waiting:
                 self._accept()
             elif self._open_at:
                 self._reopen()
             elif spinning and not events:
+                self._look()
                 os.sched_yield()
+
+    def _happened(self, fd: int, what: int) -> None:
+        if (happened := self._ready.get(fd)) is not None:
+            try:
+                happened(what)
+            except Exception:  # of an interrupt: the others go on
+                log.exception("descriptor %d is not watched any more", fd)
+                self.unwatch(fd)
+
+    def _look(self) -> None:
+        """While somebody is busy, look at the interrupts: to be woken for one takes longer."""
+        self._looking = bool(self._looked_at)
+        for looked in tuple(self._looked_at):
+            looked.look()
+
+    def _end_look(self) -> None:
+        self._looking = False
+        for looked in tuple(self._looked_at):
+            looked.arm()
 
     def watch(self, fd: int, events: int, ready: Callable[[int], None]) -> None:
         """Call `ready(events)` when a descriptor has one of these events."""
         self._poll.register(fd, events)
         self._ready[fd] = ready
+
+    def look_at(self, looked: Looked, *, on: bool) -> None:
+        """Look at an interrupt before every sleep, or stop doing so."""
+        (self._looked_at.add if on else self._looked_at.discard)(looked)
 
     def unwatch(self, fd: int) -> None:
         """Stop doing so; nothing happens where nobody watches."""

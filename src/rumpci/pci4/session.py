@@ -40,6 +40,9 @@ class Watcher(Protocol):
     def unwatch(self, fd: int) -> None:
         """Stop doing so."""
 
+    def look_at(self, looked: Any, *, on: bool) -> None:
+        """Look at an interrupt (`look`, then `arm`) before every sleep, or stop doing so."""
+
 
 @dataclass
 class Held:

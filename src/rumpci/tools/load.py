@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import pkgutil
 from collections.abc import Sequence
 
 import rumpci.drivers
 from rumpci.autoconf import Driver
 from rumpci.load import load_classes
+from rumpci.pci import PciAttachArgs
 
 _PACKAGE = "rumpci.drivers"
 
@@ -40,3 +42,12 @@ def _has_driver(module: str) -> bool:
 def shipped_drivers() -> list[type[Driver]]:
     """The drivers that come with rumpci."""
     return load_drivers(shipped_names())
+
+
+def shipped_registers(pa: PciAttachArgs) -> str | None:
+    """The module of ours with the registers of a function, if a driver of ours matches it."""
+    ranked = [(int(driver.match(pa) or 0), driver) for driver in shipped_drivers()]
+    best, driver = max(ranked, key=lambda pair: pair[0])
+    name = f"{driver.__module__}reg"
+    found = best > 0 and importlib.util.find_spec(name)
+    return name.removeprefix(f"{_PACKAGE}.") if found else None

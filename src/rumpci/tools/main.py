@@ -25,6 +25,7 @@ COMMANDS = {
     "reg": "Read or write one register of a device.",
     "run": "Attach drivers to the devices of a host and run them.",
     "serve": "Serve the devices of a host to drivers in other processes.",
+    "shell": "A prompt on a device: registers by name, DMA memory, interrupts.",
     "shim": "Look at an interrupt-acknowledge shim (docs/shim.md).",
     "show": "A device's configuration space, decoded.",
 }

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import click
 
+from rumpci.autoconf import claimed
 from rumpci.bus_space import BUS_SPACE_MAP_READONLY
 from rumpci.errors import BadRange
 from rumpci.host import Host
-from rumpci.pci import PciAttachArgs, PciChipset, pci_mapreg_map, pci_mapreg_type
+from rumpci.pci import PciChipset, pci_mapreg_map, pci_mapreg_type
 from rumpci.pcireg import PCI_BAR0
 from rumpci.regs import RW, Register
 from rumpci.tools.common import find_function, json_option, opened, print_json
@@ -59,19 +60,13 @@ def _access(
     host: Host, address: str, index: int, register: type[Register], value: int | None
 ) -> int:
     """Claim, map, access once, release; what was read, or written."""
-    function, pc = find_function(host, address), PciChipset(host)
-    claim = host.claim(function.address, "rumpci reg")
-    try:
-        pc.claims[function.address] = claim
-        pa = PciAttachArgs.of(pc, function)
-        pa.pa_memt.claim = pa.pa_iot.claim = claim
+    function = find_function(host, address)
+    with claimed(PciChipset(host), function, "rumpci reg") as pa:
         reg = PCI_BAR0 + 4 * index
         flags = BUS_SPACE_MAP_READONLY if value is None else 0
-        type_ = pci_mapreg_type(pc, function.address, reg)
+        type_ = pci_mapreg_type(pa.pa_pc, function.address, reg)
         tag, handle, _, _ = pci_mapreg_map(pa, reg, type_, flags)
         if value is None:
             return int(register.read(tag, handle))
         register.write(tag, handle, value)
         return value
-    finally:
-        claim.release()

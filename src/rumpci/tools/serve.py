@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import logging
 import resource
+import select
 import signal
+import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -129,12 +131,33 @@ def _signals(server: Server, policy_file: Path | None) -> Iterator[None]:
         server.call(lambda: _reload(server, policy_file))
 
     handlers = {signal.SIGTERM: stop, signal.SIGINT: stop, signal.SIGHUP: reload}
-    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    with _waking(server):
+        before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def _waking(server: Server) -> Iterator[None]:
+    """Let a signal end the loop's sleep, even one that comes just before it begins."""
+    ours, woken = socket.socketpair()
+    with ours, woken:
+        ours.setblocking(False)
+        woken.setblocking(False)
+        server.watch(ours.fileno(), select.EPOLLIN, lambda _events: _drain(ours))
+        before = signal.set_wakeup_fd(woken.fileno(), warn_on_full_buffer=False)
+        try:
+            yield
+        finally:
+            signal.set_wakeup_fd(before)
+            server.unwatch(ours.fileno())
+
+
+def _drain(sock: socket.socket) -> None:
+    sock.recv(64)  # the numbers of the signals: their handlers have run
 
 
 def _reload(server: Server, policy_file: Path | None) -> None:

@@ -38,7 +38,8 @@ def command(host: str, address: str, raw: bool, as_json: bool) -> None:
         elif as_json:
             print_json(_record(opened_host, function))
         else:
-            _print(opened_host, function)
+            for line in lines(opened_host, function):
+                click.echo(line)
 
 
 def sections(host: Host, function: Function) -> Iterator[Section]:
@@ -70,15 +71,16 @@ def _values(
     ]
 
 
-def _print(host: Host, function: Function) -> None:
-    click.echo(f"{function.address} {pci_devinfo(function.id, function.class_, showclass=True)}")
+def lines(host: Host, function: Function) -> Iterator[str]:
+    """What `rumpci show` prints."""
+    yield f"{function.address} {pci_devinfo(function.id, function.class_, showclass=True)}"
     for bar in function.bars:
-        click.echo(f"  {bar_text(bar)}")
+        yield f"  {bar_text(bar)}"
     for section in sections(host, function):
         title = section.name if not section.offset else f"capability: {section.name}"
-        click.echo(f"  {title}" + (f" at {section.offset:#x}" if section.offset else ""))
+        yield f"  {title}" + (f" at {section.offset:#x}" if section.offset else "")
         for offset, value in section.registers:
-            click.echo(f"    {offset:#05x} {type(value).__name__:<24} {value}")
+            yield f"    {offset:#05x} {type(value).__name__:<24} {value}"
 
 
 def _print_raw(host: Host, address: Address) -> None:
