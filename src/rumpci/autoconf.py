@@ -184,6 +184,7 @@ class Autoconf:
     """Attaches drivers to a host's functions; a context manager that detaches them.
 
     `properties` are per driver name, for its devices; `devices` are the attached drivers, in order.
+    `failing(doing, device, error)` is told what a driver raises, before anything is released.
     """
 
     def __init__(
@@ -191,7 +192,9 @@ class Autoconf:
         host: Host,
         console: Console | None = None,
         properties: Mapping[str, Mapping[str, str]] | None = None,
+        failing: Callable[[str, Driver, BaseException], None] | None = None,
     ) -> None:
+        self.failing = failing or (lambda _doing, _device, _error: None)
         self.pc = PciChipset(host)
         self._properties = properties or {}
         self.console = console or Console(lambda _text: None)
@@ -250,6 +253,7 @@ class Autoconf:
             try:
                 dev.attach(pa)
             except Exception as error:
+                self.failing("attaching", dev, error)
                 raise _attach_error(dev, function, error) from error
             finally:
                 self.console.end()
@@ -267,6 +271,9 @@ class Autoconf:
         self.devices.remove(dev)
         try:
             dev.detach()
+        except Exception as error:
+            self.failing("detaching", dev, error)
+            raise
         finally:
             self.console.line(f"{dev.xname}: detached")
 

@@ -298,9 +298,9 @@ def curcpu() -> Cpu:
 
 
 @contextlib.contextmanager
-def own_cpu() -> Iterator[Cpu]:
+def own_cpu(cpu: Cpu | None = None) -> Iterator[Cpu]:
     """A processor for one run: a mutex left held, or a callout, ends with it."""
-    cpu = Cpu()
+    cpu = cpu or Cpu()
     token = _current.set(cpu)
     try:
         yield cpu

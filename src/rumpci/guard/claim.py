@@ -17,6 +17,7 @@ from rumpci.guard.dma.mirror import Mirror
 from rumpci.guard.interrupts import Interrupts
 from rumpci.guard.intr import GuardInterrupt
 from rumpci.guard.quarantine import Quarantine
+from rumpci.guard.recorder import Kind, Recorder, source_of
 from rumpci.guard.router import Router
 from rumpci.guard.shim import BarLimits
 from rumpci.guard.window import GuardWindow
@@ -40,9 +41,11 @@ class GuardClaim:
         mirror: Mirror,
         on_release: Callable[[GuardClaim], None],
         private: str | None = None,
+        recorder: Recorder | None = None,
     ) -> None:
         self.function, self.who = function, who
         self._on_release = on_release
+        self._recorder, self._source = recorder or Recorder(1), source_of(function.address)
         self._machine = machine
         self._lock = threading.RLock()
         self._command_lock = router.lock  # the router changes the command register, too
@@ -76,6 +79,7 @@ class GuardClaim:
         with self._lock, self._command_lock:
             self._check_held("pci_conf_write")
             self._config.write(reg, value)
+            self._recorder.note(Kind.CONF_WRITE, self._source, 0, reg, 4, value)
 
     def window(self, bar: int, offset: int, size: int, *, writable: bool = True) -> GuardWindow:
         """See host.Claim."""
@@ -93,6 +97,7 @@ class GuardClaim:
                 present=self._present,
                 on_unmap=self._forget,
             )
+            window.record_into(self._recorder, self.function.address)
             self._map(window, closed)
             self._windows.add(window)
             return window
@@ -168,24 +173,39 @@ class GuardClaim:
         finally:
             self._mirror.detach(self.dma, quiet=quiet)
 
-    def _quiet(self) -> bool:
-        """Stop, reset and restore the function; whether it was shown to be still."""
+    def stop_mastering(self) -> None:
+        """Let the function start nothing new: its driver is gone, and `release` will follow."""
+        with self._lock:
+            if not self._released:
+                self._quarantining().stop_mastering()
+
+    def _quarantining(self) -> Quarantine:
         at, machine = self.function.address, self._machine
-        quarantine = Quarantine(
+        return Quarantine(
             lambda reg: machine.conf_read(at, reg),
-            lambda reg, value: machine.conf_write(at, reg, value),
+            self._guard_write,
             self._config.caps,
             machine.reset_seconds,
             self._command_lock,
         )
+
+    def _quiet(self) -> bool:
+        """Stop, reset and restore the function; whether it was shown to be still."""
+        at, quarantine = self.function.address, self._quarantining()
         try:
             self.interrupts.release()
         finally:
             outcome = quarantine.quiet()
         log.info("%s (%s): quarantined: %s", self.who, at, outcome)
+        self._recorder.quarantined(at, self.who, outcome)
         with self._command_lock:
             self._config.restore()
         return outcome.quiet
+
+    def _guard_write(self, reg: int, value: int) -> None:
+        """Write configuration space for the guard itself."""
+        self._machine.conf_write(self.function.address, reg, value)
+        self._recorder.note(Kind.GUARD_WRITE, self._source, 0, reg, 4, value)
 
     # ---- helpers -------------------------------------------------------------
 

@@ -11,6 +11,7 @@ from rumpci.errors import DeadWindow, DeviceBusy, NoSuchDevice
 from rumpci.guard.claim import GuardClaim
 from rumpci.guard.config import check_address, check_register
 from rumpci.guard.dma.mirror import Mirror
+from rumpci.guard.recorder import Recorder
 from rumpci.guard.report import interrupt_rows
 from rumpci.guard.router import Router
 from rumpci.host import Address, Function, InterruptInfo
@@ -29,8 +30,10 @@ class Guard:
         self._machine = machine
         self._lock = threading.Lock()
         self._claims: dict[Address, GuardClaim] = {}
+        self.recorder = Recorder()
         self.router = Router(machine)
-        self.mirror = Mirror(machine, scatter)
+        self.mirror = Mirror(machine, scatter, self.recorder)
+        self.router.recorder = self.recorder
         self.router.on_collect = self.mirror.collect
 
     def functions(self) -> Sequence[Function]:
@@ -63,7 +66,14 @@ class Guard:
         with self._lock:
             function = self._claimable(address, who)
             claim = GuardClaim(
-                self._machine, function, who, self.router, self.mirror, self._forget, private
+                self._machine,
+                function,
+                who,
+                self.router,
+                self.mirror,
+                self._forget,
+                private,
+                self.recorder,
             )
             self._claims[address] = claim
             return claim
@@ -89,6 +99,13 @@ class Guard:
     def iommu(self) -> Sequence[Grant]:
         """See host.Host."""
         return self.mirror.grants()
+
+    def stop_mastering(self) -> None:
+        """Let no claimed function start anything new: whoever had them is gone."""
+        with self._lock:
+            claims = list(self._claims.values())
+        for claim in claims:
+            claim.stop_mastering()
 
     def close(self) -> None:
         """See host.Host."""

@@ -13,6 +13,7 @@ from abc import ABC, abstractmethod
 from collections import deque
 
 from rumpci.errors import InterruptBusy, NotAllocated
+from rumpci.guard.recorder import Kind, source_of
 from rumpci.guard.router import Router
 from rumpci.host import Address, Event, IntrType
 
@@ -125,6 +126,7 @@ class GuardInterrupt(ABC):
     def post(self, count: int, status: tuple[int, ...] = ()) -> None:
         """Add an event; called with the router's lock held."""
         self.total += count
+        self._router.recorder.note(Kind.INTERRUPT, source_of(self.address), self.index, 0, 0, count)
         self._sequence += 1
         if len(self._events) >= QUEUE:
             last = self._events.pop()

@@ -16,6 +16,7 @@ from typing import Protocol
 
 from rumpci import pcireg as pr
 from rumpci.errors import NoVectors
+from rumpci.guard.recorder import Recorder
 from rumpci.host import Address
 from rumpci.machines.machine import Machine
 
@@ -67,6 +68,7 @@ class Router:
         self._targets: dict[int, Callable[[int], None]] = {}
         self.lines: dict[int, Line] = {}
         self._units: dict[str, int] = {}
+        self.recorder = Recorder(1)
         self.on_collect: Callable[[], None] = _nothing  # the IOMMU's faults wake us too
 
     def service(self) -> None:

@@ -10,8 +10,12 @@ from collections.abc import Callable
 
 from rumpci._native import Mapping
 from rumpci.guard.admit import CheckedWindow, Range
-from rumpci.host import Bar, Space
+from rumpci.guard.recorder import Kind, Recorder, source_of
+from rumpci.host import Address, Bar, Space
 from rumpci.machines.machine import BarAccess
+
+_READ, _WRITE = int(Kind.READ), int(Kind.WRITE)
+_READ_MANY, _WRITE_MANY = int(Kind.READ_MANY), int(Kind.WRITE_MANY)
 
 
 class GuardWindow(CheckedWindow):
@@ -36,25 +40,35 @@ class GuardWindow(CheckedWindow):
         self.mapping: Mapping | None = None
         self._access = access
         self._present, self._on_unmap = present, on_unmap
+        self._note, self._source = Recorder(1).note, 0
+
+    def record_into(self, recorder: Recorder, device: Address) -> None:
+        """Have its accesses recorded as those of a function."""
+        self._note, self._source = recorder.note, source_of(device)
 
     def read(self, position: int, width: int) -> int:
         """See host.Window."""
         self._admit("read", position, width, width)
-        return self._access.read(self.offset + position, width)
+        value = self._access.read(self.offset + position, width)
+        self._note(_READ, self._source, self.bar, self.offset + position, width, value)
+        return value
 
     def write(self, position: int, width: int, value: int) -> None:
         """See host.Window."""
         self._admit_write(position, width, value)
+        self._note(_WRITE, self._source, self.bar, self.offset + position, width, value)
         self._access.write(self.offset + position, width, value)
 
     def read_many(self, position: int, width: int, count: int, step: int) -> bytes:
         """See host.Window."""
         self._admit_many("read", position, width, count, step)
+        self._note(_READ_MANY, self._source, self.bar, self.offset + position, width * count, step)
         return self._access.read_many(self.offset + position, width, count, step)
 
     def write_many(self, position: int, width: int, step: int, data: bytes) -> None:
         """See host.Window."""
         self._admit_write_many(position, width, step, data)
+        self._note(_WRITE_MANY, self._source, self.bar, self.offset + position, len(data), step)
         self._access.write_many(self.offset + position, width, step, data)
 
     def barrier(self) -> None:

@@ -6,6 +6,7 @@ The schemes are a table; a host's module is imported when it is opened.
 from __future__ import annotations
 
 import importlib
+from dataclasses import replace
 from typing import cast
 
 from rumpci.errors import BadURL
@@ -20,8 +21,10 @@ SCHEMES = {
 """The module of each scheme; it has `open_url(HostURL) -> Host`."""
 
 
-def open_host(text: str) -> Host:
+def open_host(text: str, **defaults: str) -> Host:
     """Open the host that `text` names; close it when done (`contextlib.closing`).
+
+    `defaults` are keys for when the URL does not give them.
 
     Raises BadURL (EINVAL), HostUnavailable (ENOENT), HostRefused (EINVAL),
     MachineDied (EIO).  Source: docs/hosts.md.
@@ -30,5 +33,6 @@ def open_host(text: str) -> Host:
     if parsed.scheme not in SCHEMES:
         have = ", ".join(SCHEMES)
         raise BadURL(f"host {text!r}", f"unknown scheme {parsed.scheme!r}", f"schemes: {have}")
+    parsed = replace(parsed, params=defaults | parsed.params)
     module = importlib.import_module(SCHEMES[parsed.scheme])
     return cast(Host, module.open_url(parsed))

@@ -32,12 +32,13 @@ _ROWS = 1 << 16
 class Connection:
     """To the guard that serves at `path`; each answer may take `limit` seconds.
 
-    Raises HostUnavailable (ENOENT or as connect(2)), HostRefused (EINVAL), BadURL.
+    `made` is a socket that is connected already.  Raises HostUnavailable (ENOENT or as
+    connect(2)), HostRefused (EINVAL), BadURL.
     """
 
-    def __init__(self, path: str, limit: float) -> None:
+    def __init__(self, path: str, limit: float, made: socket.socket | None = None) -> None:
         self.path = path
-        self._socket = _connect(path, limit)
+        self._socket = made or _connect(path, limit)
         sizes = {int(op): kind.LAYOUT.size for op, kind in abi.STRUCTURES.items()}
         self.channel = Channel(
             self._socket.fileno(),

@@ -52,6 +52,16 @@ class Looked(Protocol):
         """Let its descriptor tell again; deliver it if it has fired."""
 
 
+class Keeper(Protocol):
+    """Who looks after a client."""
+
+    def leaving(self) -> None:
+        """It is gone; all that it held is still held."""
+
+    def left(self) -> None:
+        """All of that was released."""
+
+
 class Server:
     """Serves `guard` at the socket `path` (none: only `adopt`), as `policy` allows.
 
@@ -72,6 +82,8 @@ class Server:
         self._bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._ready: dict[int, Callable[[int], None]] = {}
         self._connections: dict[int, Connection] = {}
+        self._keepers: dict[int, Keeper] = {}
+        self.turns = 0  # requests, of all clients
         self._accounts = Accounts()
         self._buffer = bytearray(BUFFER)
         self._calls: deque[Callable[[], None]] = deque()
@@ -106,12 +118,15 @@ class Server:
         self._calls.append(what)
         os.eventfd_write(self._bell, 1)
 
-    def adopt(self, sock: socket.socket, rights: Rights | None = None) -> None:
+    def adopt(
+        self, sock: socket.socket, rights: Rights | None = None, keeper: Keeper | None = None
+    ) -> None:
         """Serve the client at the other end of a SOCK_SEQPACKET pair, with these rights.
 
         Without them it has those of who made the pair: all, if that is this process.
+        `keeper` is told its end.
         """
-        self.call(lambda: self._admit(sock, rights))
+        self.call(lambda: self._admit(sock, rights, keeper))
 
     # ---- the loop -----------------------------------------------------------------------------
 
@@ -204,7 +219,9 @@ class Server:
             self._open_at = 0
             self.watch(self._listener.fileno(), select.EPOLLIN, self._knocked)
 
-    def _admit(self, sock: socket.socket, rights: Rights | None = None) -> None:
+    def _admit(
+        self, sock: socket.socket, rights: Rights | None = None, keeper: Keeper | None = None
+    ) -> None:
         """Take a client, or close its connection."""
         sock.setblocking(False)
         self._number += 1
@@ -222,6 +239,8 @@ class Server:
         session = Session(self, name, account, rights) if rights else None
         connection = Connection(sock, peer, session, name, self._buffer)
         self._connections[sock.fileno()] = connection
+        if keeper:
+            self._keepers[sock.fileno()] = keeper
         fd = sock.fileno()
         self.watch(fd, select.EPOLLIN, lambda events: self._turn(connection, fd, events))
         log.info("connect %s", name)
@@ -236,6 +255,7 @@ class Server:
         if events & _ENDED:
             self._drop(connection, fd, "it left")
             return
+        self.turns += 1
         try:
             connection.turn()
         except Closed as why:
@@ -251,11 +271,16 @@ class Server:
     def _drop(self, connection: Connection, fd: int, why: str) -> None:
         self.unwatch(fd)
         del self._connections[fd]
+        keeper = self._keepers.pop(fd, None)
+        if keeper:
+            keeper.leaving()
         connection.close()
         account = self._accounts.of(connection.peer.uid)
         account.give("connections")
         self._accounts.forget_idle(account)
         log.info("disconnect %s: %s", connection.name, why)
+        if keeper:
+            keeper.left()
 
     def close(self) -> None:
         """Drop every client, which releases all that they hold, and remove the socket."""

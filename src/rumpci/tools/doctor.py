@@ -16,6 +16,7 @@ from pathlib import Path
 import click
 
 from rumpci import __version__, pcidevs
+from rumpci.supervisor.isolate import has_user_namespaces
 from rumpci.tools.common import json_option, print_json
 
 _APT = "apt-get install --no-install-recommends"
@@ -115,6 +116,27 @@ def _uio(root: Path) -> Iterator[Finding]:
         yield Finding(f"UIO {node.name}", usable, found, f"run `chown $USER {device}` as root")
 
 
+def _isolation(root: Path) -> Iterator[Finding]:
+    there = has_user_namespaces(root)
+    yield Finding(
+        "drivers apart",
+        there,
+        "user namespaces: a driver's process cannot open what rumpci and QEMU have open"
+        if there
+        else "no user namespaces: a driver's process may trace those of the same user",
+        "raise user.max_user_namespaces with sysctl, or use `rumpci run --user NAME` as root",
+    )
+    lsm = root / "sys/kernel/security/lsm"
+    has = lsm.is_file() and "landlock" in lsm.read_text()
+    yield Finding(
+        "files and calls",
+        False,
+        f"Landlock {'is in the kernel and not used' if has else 'is not in the kernel'}, and "
+        "system calls are not filtered: a driver opens what its user may",
+        "use `rumpci run --user NAME` as root, with a user that owns nothing",
+    )
+
+
 Check = Callable[[Path], Iterator[Finding]]
-CHECKS: tuple[Check, ...] = (_rumpci, _qemu, _names, _iommu, _vfio, _uio)
+CHECKS: tuple[Check, ...] = (_rumpci, _qemu, _names, _iommu, _vfio, _uio, _isolation)
 """Each takes the root of the file system to look at."""

@@ -14,7 +14,6 @@ from collections.abc import Sequence
 import click
 
 from rumpci import __version__
-from rumpci.errors import RumpciError
 
 COMMANDS = {
     "dma": "The DMA memory and maps of a host, who has them, quotas; --check the IOMMU.",
@@ -83,13 +82,8 @@ def _run(arguments: list[str]) -> int:
     except Exception as error:
         if "--debug" in arguments:
             raise
-        click.echo(f"rumpci: {_one_line(error)}", err=True)
+        from rumpci.supervisor.failure import one_line
+
+        click.echo(f"rumpci: {one_line(error)}", err=True)
         return 1
     return result if isinstance(result, int) else 0
-
-
-def _one_line(error: Exception) -> str:
-    text = " ".join(str(error).split())
-    if isinstance(error, RumpciError):
-        return text
-    return f"{type(error).__name__}: {text}; run `rumpci --debug ...` for the traceback"

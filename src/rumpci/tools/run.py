@@ -1,36 +1,45 @@
-"""`rumpci run`: attach drivers, let them run, detach them."""
+"""`rumpci run`: attach drivers, let them run, detach them.
+
+The drivers run in a child of this process, which holds the host (supervisor/).  In this
+process they run with --in-process, with --preempt and --preempt-sweep (a seed means an
+interleaving only where nothing else decides), with --nbd, and on hosts whose guard is
+another process already.
+"""
 
 from __future__ import annotations
 
-import logging
+import functools
 import re
+import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from types import FrameType
 
 import click
 
-from rumpci.autoconf import Autoconf, Console, Driver, Level
-from rumpci.cpu import Cpu, curcpu, own_cpu
-from rumpci.errors import DriverError, NoSuchDevice
+from rumpci.autoconf import Console, Driver, Level
+from rumpci.cpu import curcpu, own_cpu
 from rumpci.host import Host
-from rumpci.hosts import open_host
-from rumpci.tools import dma, intr, iommu, nbd
-from rumpci.tools.load import load_drivers, shipped_names
+from rumpci.hosts import open_host, url
+from rumpci.hosts.keys import BANKS_MAX
+from rumpci.supervisor import work
+from rumpci.supervisor.work import Work
+from rumpci.tools import nbd
+from rumpci.tools.load import load_drivers
 
-SHOWS: dict[str, Callable[[Host], list[str]]] = {
-    "dma": dma.lines,
-    "intr": intr.lines,
-    "iommu": iommu.lines,
-}
+RESTARTS = ("on-failure", "never", "always")
+GUARDED = ("qemu", "model")
+"""Schemes whose guard is in the process that opens them."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """What to run: the drivers, where, with which properties, and what to show at the end.
+    """What to run in this process: the drivers, where, with which properties; what to show.
 
-    `service` says where disks are served; without it the devices run.
+    `service` says where disks are served; without it the devices run.  `last` operations
+    are printed at the end.
     """
 
     names: Sequence[str]
@@ -39,6 +48,55 @@ class Job:
     properties: dict[str, dict[str, str]]
     show: Sequence[str] = ()
     service: nbd.Service | None = None
+    last: int = 0
+
+    @property
+    def work(self) -> Work:
+        """The part that a child would be told."""
+        return Work(self.names, self.host, self.properties, self.show)
+
+
+@dataclass(frozen=True)
+class Apart:
+    """How the drivers' process is kept (`inside`: there is none), and how much is said."""
+
+    inside: bool = False
+    watchdog: float = 0.0
+    user: str | None = None
+    last: int = 0
+    level: Level = Level.NORMAL
+    restart: str = "never"
+
+
+def options(command: Callable[..., int]) -> Callable[..., int]:
+    """The options about the process of the drivers; they become its argument `apart`."""
+
+    @click.option("--in-process", "inside", is_flag=True,
+                  help="Run the drivers in this process, as for a debugger.")  # fmt: skip
+    @click.option("--watchdog", type=click.FloatRange(min=0, min_open=True), metavar="SECONDS",
+                  help="End drivers that make no bus operation and no wait so long.")  # fmt: skip
+    @click.option("--user", metavar="NAME", help="Run the drivers as this user (root only).")
+    @click.option("--last", type=click.IntRange(1, 4096), metavar="N",
+                  help="Print the last N operations at the end (SIGUSR1: at once).")  # fmt: skip
+    @click.option("--restart", type=click.Choice(RESTARTS), default="never",
+                  help="Start drivers that ended again, after a pause.")  # fmt: skip
+    @click.option("-v", "--verbose", count=True, help="Show more; twice for debugging.")
+    @functools.wraps(command)
+    def with_apart(
+        *args: object,
+        inside: bool,
+        watchdog: float | None,
+        user: str | None,
+        last: int | None,
+        verbose: int,
+        restart: str,
+        **others: object,
+    ) -> int:
+        level = Level(min(Level.NORMAL + verbose, Level.DEBUG))
+        apart = Apart(inside, watchdog or 0.0, user, last or 0, level, restart)
+        return command(*args, apart=apart, **others)
+
+    return with_apart
 
 
 @click.command("run")
@@ -50,9 +108,9 @@ class Job:
               help="Let SEED choose where interrupt handlers run.")  # fmt: skip
 @click.option("--preempt-sweep", "sweep", type=click.IntRange(min=1), metavar="N",
               help="Run with the seeds 0 to N-1 and name those that fail.")  # fmt: skip
-@click.option("--show", multiple=True, type=click.Choice(list(SHOWS)), help="Show at the end.")
+@click.option("--show", multiple=True, type=click.Choice(work.SHOWS), help="Show at the end.")
 @nbd.options
-@click.option("-v", "--verbose", count=True, help="Show more; twice for debugging.")
+@options
 def command(
     drivers: tuple[str, ...],
     host: str,
@@ -60,64 +118,86 @@ def command(
     seed: int | None,
     sweep: int | None,
     show: tuple[str, ...],
-    verbose: int,
     service: nbd.Service | None,
+    apart: Apart,
 ) -> int:
     """Attach each DRIVER (a shipped one, a module or a file) to what it matches on HOST.
 
     Then each device runs until it is done, and all are detached.  With --nbd they do not run:
     the disks are served until SIGINT or SIGTERM.
     """
-    job = Job(drivers, load_drivers(drivers), host, _properties(properties), show, service)
     if sweep and service:
         raise click.UsageError("--preempt-sweep runs many times, --nbd serves once")
+    task = Work(drivers, host, _properties(properties), show)
+    if not (apart.inside or service or sweep or seed is not None) and _is_guarded(host):
+        return _supervise(task, apart)
+    if apart.watchdog or apart.user or apart.restart != "never":
+        raise click.UsageError(
+            "--watchdog, --user and --restart are for drivers in a process of their own"
+        )
+    job = Job(drivers, load_drivers(drivers), host, task.properties, show, service, apart.last)
     if sweep:
         return _sweep(job, sweep)
-    run(job, _console(Level(min(Level.NORMAL + verbose, Level.DEBUG))), seed)
+    run(job, _console(apart.level), seed)
     return 0
 
 
+def _is_guarded(host: str) -> bool:
+    return url.parse(host).scheme in GUARDED
+
+
+def _supervise(task: Work, apart: Apart) -> int:
+    """Run the drivers in a child, with memory for DMA that it can be given."""
+    from rumpci.supervisor import isolate
+    from rumpci.supervisor.plan import Plan
+
+    user = isolate.find_user(apart.user) if apart.user else None
+    plan = Plan(task, apart.level, apart.watchdog, apart.last, user, apart.restart)
+    banks = min(len(url.parse(task.host).devices()), BANKS_MAX)
+    process = plan.start()
+    from rumpci.supervisor import supervisor  # while the child imports what it needs
+
+    return supervisor.run(plan, process, lambda: open_host(task.host, banks=str(banks)))
+
+
 def run(job: Job, console: Console, seed: int | None) -> None:
-    """Do a job once.  Raises what the drivers raise, and DriverError if a handler did."""
+    """Do a job once, here.  Raises what the drivers raise, and DriverError if a handler did."""
     with (
-        _lines_of_their_own(console),
+        work.lines_of_their_own(console),
         own_cpu() as cpu,
         _opened(job.host, seed) as host,
-        Autoconf(host, console, job.properties) as autoconf,
+        _recorded(host, job.last),
+        work.attached(job.work, job.drivers, host, console) as autoconf,
     ):
-        if not autoconf.attach(job.drivers):
-            raise NoSuchDevice(
-                f"attaching {', '.join(job.names)} on {job.host}",
-                "no device matches",
-                f"see `rumpci list {job.host}`; shipped drivers: {', '.join(shipped_names())}",
-            )
         if job.service:
             nbd.serve(job.service, autoconf.devices, console)
         else:
-            for device in autoconf.devices:
-                device.run()
+            work.run_all(autoconf)
         for name in job.show:
-            for line in SHOWS[name](host):
+            for line in work.show_lines(name, host):
                 console.line(line)
-    _raise_failures(cpu)
+    work.raise_failures(cpu)
 
 
 @contextmanager
-def _lines_of_their_own(console: Console) -> Iterator[None]:
-    """What is logged, such as a DMA fault, does not go on the console's open line."""
+def _recorded(host: Host, last: int) -> Iterator[None]:
+    """Print the flight recorder at the end, if `last` says how much, and whenever SIGUSR1 comes."""
+    from rumpci.guard import Guard
 
-    def end_line(_record: logging.LogRecord) -> bool:
-        console.end()
-        return True
+    if not last or not isinstance(host, Guard):
+        yield
+        return
+    from rumpci.supervisor import flight, supervisor
 
-    handlers = list(logging.getLogger().handlers)
-    for handler in handlers:
-        handler.addFilter(end_line)
+    def show(_number: int = 0, _frame: FrameType | None = None) -> None:
+        click.echo("\n".join(supervisor.last_lines(host, flight.Names(), last)), err=True)
+
+    before = signal.signal(signal.SIGUSR1, show)
     try:
         yield
     finally:
-        for handler in handlers:
-            handler.removeFilter(end_line)
+        signal.signal(signal.SIGUSR1, before)
+        show()
 
 
 @contextmanager
@@ -131,16 +211,6 @@ def _opened(url: str, seed: int | None) -> Iterator[Host]:
             yield inner if seed is None else Preempting(inner)
         finally:
             curcpu().seed(None)
-
-
-def _raise_failures(cpu: Cpu) -> None:
-    if cpu.failures:
-        first = cpu.failures[0]
-        raise DriverError(
-            "running interrupt handlers",
-            f"{len(cpu.failures)} raised, the first {type(first).__name__}: {first}",
-            "see the traceback above",
-        ) from first
 
 
 def _sweep(job: Job, count: int) -> int:

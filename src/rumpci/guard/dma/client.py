@@ -15,6 +15,7 @@ from rumpci.guard.dma.asked import SEGMENTS_MAX, plain_spec
 from rumpci.guard.dma.map import GuardMap
 from rumpci.guard.dma.memory import GuardMemory
 from rumpci.guard.dma.placing import Placing, check_spec, placed
+from rumpci.guard.recorder import Kind, source_of
 from rumpci.host import Address
 from rumpci.host_dma import (
     PAGE_SIZE,
@@ -68,6 +69,7 @@ class Client:
         self.past: deque[Past] = deque(maxlen=64)
         self.faults: deque[Fault] = deque(maxlen=_FAULTS_KEPT)
         self.bytes = 0
+        self._note, self._source = mirror.recorder.note, source_of(device)
         self._live = True
 
     # ---- what the seam asks for ----------------------------------------------------
@@ -142,6 +144,13 @@ class Client:
         """Remember, for messages about faults, that a map reached these addresses until now."""
         self.past.append(Past("dmamap", name, "unloaded", time.monotonic(), segments))
         self._mirror.collect()
+
+    def note_load(self, segments: Sequence[Segment], direction: Direction) -> None:
+        """Record that the device is to reach these addresses; NONE: that it no longer does."""
+        kind = Kind.LOAD if direction else Kind.UNLOAD
+        first = segments[0].ds_addr if segments else 0
+        size = sum(segment.ds_len for segment in segments)
+        self._note(kind, self._source, len(segments), first, size, direction.value)
 
     # ---- the end --------------------------------------------------------------------
 

@@ -48,6 +48,7 @@ class GuardMap:
             if plan is None or not all(memory.live for memory, _ in plan.loads):
                 plan = self._make_plan(plan.pieces if plan else pieces, direction)
             self._note(plan)
+            self._client.note_load(plan.segments, direction)
             try:
                 for memory, load in plan.loads:
                     _regrant(self._client, memory, load, before=True)
@@ -72,6 +73,7 @@ class GuardMap:
                 )
             segments = self.segments
             self._take_back()
+            self._client.note_load(segments, Direction.NONE)
             self._client.note_unloaded(self.spec.name, segments)
             self._client.domain.settle()  # last: the IOMMU forgets while we keep the books
 

@@ -14,6 +14,7 @@ from rumpci.guard.dma.nearest import nearest
 from rumpci.guard.dma.placing import Identity, NoDomain, Placing, Translated, bus_space_of
 from rumpci.guard.dma.pool import Pool, Tables
 from rumpci.guard.dma.space import Space
+from rumpci.guard.recorder import Recorder
 from rumpci.host import Address
 from rumpci.host_dma import PAGE_SIZE, Direction, DmaInfo, DmaUsage, Fault, Grant
 from rumpci.machines.machine import Domain, Iommu, IommuFault, Memory
@@ -39,8 +40,11 @@ class Mirror:
     `scatter` seeds the mode in which allocations come in as many segments as they may.
     """
 
-    def __init__(self, machine: HasMemory, scatter: int | None = None) -> None:
+    def __init__(
+        self, machine: HasMemory, scatter: int | None = None, recorder: Recorder | None = None
+    ) -> None:
         self.lock = threading.RLock()
+        self.recorder = recorder or Recorder(1)
         self.pool = Pool.of_memory(machine.memory)
         self.banks = Banks(machine.memory.banks)
         self.quota = Quota(self.pool.share)
@@ -99,6 +103,7 @@ class Mirror:
                 client = self._client_of(iommu, found.source)
                 fault = self._describe(found, client)
                 log.warning("%s", fault)
+                self.recorder.fault(fault)
                 if client:
                     client.faults.append(fault)
 

@@ -1,0 +1,40 @@
+"""What a supervisor and its child tell each other: one JSON object a message, both ways.
+
+    to the child     job (what to run), go (the host is there), noted
+    from the child   loaded, attached, show and failed (it waits until they are noted), done
+
+The child runs somebody's driver, so nothing that it says is believed to be more than text.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+from typing import Any
+
+LIMIT = 1 << 16
+"""Bytes of a message."""
+
+
+def send(sock: socket.socket, **message: object) -> None:
+    """Send a message.  Raises OSError if nobody is there."""
+    sock.send(json.dumps(message).encode()[:LIMIT])
+
+
+def receive(sock: socket.socket) -> dict[str, Any] | None:
+    """The next message; None at the end, and for what is none.
+
+    Raises OSError: BlockingIOError if there is none and the socket does not wait.
+    """
+    data = sock.recv(LIMIT + 1)
+    try:
+        message = json.loads(data) if 0 < len(data) <= LIMIT else None
+    except (ValueError, RecursionError):
+        return None
+    return message if isinstance(message, dict) else None
+
+
+def text(value: object, most: int = 2000) -> str:
+    """What a child said, so that it can be shown on a terminal: one line of printable text."""
+    words = " ".join(str(value).split())[:most]
+    return "".join(c if c.isprintable() else "?" for c in words)

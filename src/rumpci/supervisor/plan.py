@@ -1,0 +1,34 @@
+"""What a supervisor is asked for."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from rumpci.supervisor.isolate import User
+from rumpci.supervisor.process import Process
+from rumpci.supervisor.work import Work
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A supervised run: how much to say, how long a hang may be (seconds; 0: for ever)."""
+
+    work: Work
+    level: int
+    watchdog: float = 0.0
+    last: int = 0
+    user: User | None = None
+    restart: str = "never"
+
+    @property
+    def job(self) -> dict[str, Any]:
+        """What the child is told."""
+        how = logging.getLogger().getEffectiveLevel()
+        return {"work": asdict(self.work), "level": self.level, "log": how, "path": sys.path}
+
+    def start(self) -> Process:
+        """A child, which begins to load the drivers.  Raises DriverError (EIO)."""
+        return Process(self.job, self.user)

@@ -1,0 +1,107 @@
+"""The parts of the supervisor: the recorder, names of registers, what a child's words become."""
+
+from __future__ import annotations
+
+import socket
+import timeit
+
+import pytest
+
+from rumpci.drivers.com import Com
+from rumpci.drivers.edu import Edu
+from rumpci.drivers.nvme import Nvme
+from rumpci.guard.recorder import Kind, Note, Recorder, source_of
+from rumpci.host import Address
+from rumpci.supervisor import control, flight, registers
+
+AT = Address(1, 2, 31, 7)
+
+
+def test_the_recorder_keeps_the_last_and_counts_all() -> None:
+    recorder = Recorder(4)
+    for number in range(10):
+        recorder.note(Kind.READ, source_of(AT), 2, number, 4, number * 3)
+    found = recorder.last(64)
+    assert recorder.total == 10
+    assert [note.where for note in found] == [6, 7, 8, 9]
+    assert found[-1][1:] == (Kind.READ, AT, 2, 9, 4, 27)
+    assert [note.where for note in recorder.last(2)] == [8, 9]
+    assert [a.when for a in found] == sorted(a.when for a in found)
+    assert Recorder(4).last(64) == []
+
+
+def test_the_recorder_holds_whatever_fits_a_register() -> None:
+    recorder = Recorder(1)
+    recorder.note(Kind.WRITE, 0, 0, (1 << 64) - 1, 8, (1 << 64) - 1)
+    (note,) = recorder.last(1)
+    assert (note.where, note.value) == ((1 << 64) - 1, (1 << 64) - 1)
+
+
+def test_recording_costs_less_than_a_microsecond() -> None:
+    note, count = Recorder().note, 20_000
+    best = min(timeit.repeat(lambda: note(1, 8, 0, 0x20, 4, 5), number=count, repeat=5))
+    assert best / count < 1e-6
+
+
+def test_what_drivers_declare_is_found() -> None:
+    edu, com, nvme = map(registers.declared, (Edu, Com, Nvme))
+    assert registers.name_of(edu, 0x20, 4, "w") == "EDU_STATUS"
+    assert registers.name_of(edu, 0x20, 8, "w") == ""
+    assert "COM_LSR" in registers.name_of(com, 5, 1, "r")
+    assert "NVME_CC" in registers.name_of(nvme, 0x14, 4, "w")
+
+
+def test_an_element_of_an_array_has_its_index() -> None:
+    rows = [registers.Row("DOORBELL", 0x1000, 4, 8, 8, "w")]
+    assert registers.name_of(rows, 0x1010, 4, "w") == "DOORBELL[2]"
+    assert not any(registers.name_of(rows, at, 4, "w") for at in (0xFF8, 0x1004, 0x1040))
+    assert registers.name_of(rows, 0x1010, 4, "r") == ""
+
+
+@pytest.mark.parametrize(
+    "told", [None, 3, [3], [[]], [["X", 0, 4, 1, 0, "r"]], [["\x1b[2J", 0, 4, 1, 4, "r"]],
+             [["X", "0", 4, 1, 4, "r"]], [[True] * 6]],
+)  # fmt: skip
+def test_what_a_child_says_of_registers_is_checked(told: object) -> None:
+    assert registers.rows_of(told) == []
+
+
+def test_what_a_child_says_cannot_move_the_cursor() -> None:
+    assert control.text("a\x1b[2Jb\nc\x00") == "a?[2Jb c?"
+    assert len(control.text("x" * 10_000)) == 2000
+
+
+@pytest.mark.parametrize("data", [b"{", b"[1]", b"\xff", b"[" * 5000, b"1", b"x" * control.LIMIT])
+def test_what_is_no_message_is_none(data: bytes) -> None:
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with ours, theirs:
+        theirs.send(data)
+        assert control.receive(ours) is None
+        control.send(theirs, kind="done")
+        assert control.receive(ours) == {"kind": "done"}
+        theirs.close()
+        assert control.receive(ours) is None
+
+
+LINES = {
+    Kind.READ: (0, 0x20, 4, 0x80, "read       BAR0+0x20 EDU_STATUS = 0x00000080"),
+    Kind.WRITE: (0, 0x21, 1, 8, "write      BAR0+0x21 = 0x08"),
+    Kind.READ_MANY: (1, 0, 64, 0, "read       BAR1+0x0, 64 bytes, all at one place"),
+    Kind.WRITE_MANY: (1, 8, 64, 4, "write      BAR1+0x8, 64 bytes, 4 apart"),
+    Kind.CONF_WRITE: (0, 4, 4, 6, "conf write 0x4 = 0x00000006"),
+    Kind.GUARD_WRITE: (0, 4, 4, 2, "conf write 0x4 = 0x00000002 by the guard"),
+    Kind.INTERRUPT: (3, 0, 0, 2, "interrupt  3, 2 times"),
+    Kind.LOAD: (2, 0x2000, 8192, 1, "load       8192 bytes at 0x2000, 2 segments read"),
+    Kind.UNLOAD: (1, 0x2000, 4096, 0, "unload     4096 bytes at 0x2000"),
+    Kind.FAULT: (0, 0x3000, 0, 1, "FAULT      write of bus address 0x3000"),
+}
+
+
+@pytest.mark.parametrize("kind", Kind)
+def test_every_kind_has_its_line(kind: Kind) -> None:
+    unit, where, size, value, text = LINES[kind]
+    names = flight.Names()
+    names.note_owners({AT: "edu0"})
+    names.registers["edu"] = registers.declared(Edu)
+    (line,) = flight.lines([Note(1_000_000, kind, AT, unit, where, size, value)], names, 3_000_000)
+    assert line == f"      -2.000 ms  edu0     {AT}  {text}"
