@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from rumpci.supervisor.isolate import has_user_namespaces
+
 from .needs import qemu
 
 LIMIT_S = 60
@@ -213,6 +215,10 @@ def test_it_has_no_descriptors_but_its_own(odd: str) -> None:
 
 
 @qemu
+@pytest.mark.skipif(
+    not has_user_namespaces(Path("/")),
+    reason="no user namespace to be had here (chroot?): see `rumpci doctor`",
+)
 def test_it_can_open_nothing_of_its_supervisor_or_of_qemu(odd: str) -> None:
     write(
         odd,

@@ -70,7 +70,19 @@ def giving_up(user: User | None) -> Callable[[], None]:
 
 
 def has_user_namespaces(root: Path) -> bool:
-    """Whether the kernel has user namespaces for everybody."""
+    """Whether the system at `root` has user namespaces, and, if it is this one, lets us have one.
+
+    A process in chroot(2) gets none, whatever the kernel has.
+    """
     with contextlib.suppress(OSError, ValueError):
-        return int((root / _PRLIMIT).read_text()) > 0
+        has = int((root / _PRLIMIT).read_text()) > 0
+        return has and (root != Path("/") or _gets_one())
     return False
+
+
+def _gets_one() -> bool:
+    """Whether a process of ours gets a user namespace."""
+    child = os.fork()
+    if not child:
+        os._exit(0 if _libc.unshare(_CLONE_NEWUSER) == 0 else 1)
+    return os.waitpid(child, 0)[1] == 0
