@@ -21,7 +21,7 @@ import enum
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 from rumpci import pcireg as pr
 from rumpci.cpu import curcpu
@@ -83,7 +83,8 @@ class Driver:
     `name` is the driver's name, by default the class's in lower case; `xname`
     is the device's, with its unit number; `properties` are what the user set for
     it (`rumpci run --set edu.intr=msi`), as device_properties(9) has them;
-    `next_unit(name)` numbers what it attaches itself, such as ld0.
+    `next_unit(name)` numbers what it attaches itself, such as ld0; `kept` is what `detach`
+    returned before a reload (`rumpci run --reload --keep-state`), None the first time.
     """
 
     name: ClassVar[str] = ""
@@ -100,6 +101,7 @@ class Driver:
         self.xname = f"{self.name}{unit}"
         self.console = console
         self.next_unit: Callable[[str], int] = Units()
+        self.kept: Any = None
 
     @staticmethod
     def match(pa: PciAttachArgs) -> bool | int:
@@ -113,8 +115,11 @@ class Driver:
     def run(self) -> None:
         """What the process does once everything is attached; returns when it is done."""
 
-    def detach(self) -> None:
-        """Put the device to rest.  Windows are unmapped afterwards in any case."""
+    def detach(self) -> object:
+        """Put the device to rest.  Windows are unmapped afterwards in any case.
+
+        What it returns can be the next attach's `kept`: None, or what JSON can say.
+        """
 
 
 def device_xname(dev: Driver) -> str:
@@ -185,6 +190,7 @@ class Autoconf:
 
     `properties` are per driver name, for its devices; `devices` are the attached drivers, in order.
     `failing(doing, device, error)` is told what a driver raises, before anything is released.
+    `kept` is by device, and changes: an attach takes a value out, a detach puts one in.
     """
 
     def __init__(
@@ -193,12 +199,14 @@ class Autoconf:
         console: Console | None = None,
         properties: Mapping[str, Mapping[str, str]] | None = None,
         failing: Callable[[str, Driver, BaseException], None] | None = None,
+        kept: dict[str, Any] | None = None,
     ) -> None:
         self.failing = failing or (lambda _doing, _device, _error: None)
         self.pc = PciChipset(host)
         self._properties = properties or {}
         self.console = console or Console(lambda _text: None)
         self.devices: list[Driver] = []
+        self._kept = {} if kept is None else kept
         self._next = Units()
         self._attached = contextlib.ExitStack()
 
@@ -246,6 +254,7 @@ class Autoconf:
     def _attach(self, driver: type[Driver], function: Function, bus: str) -> None:
         dev = driver(self._next(driver.name), self.console, self._properties.get(driver.name))
         dev.next_unit = self._next
+        dev.kept = self._kept.pop(dev.xname, None)
         with contextlib.ExitStack() as acquired:
             pa = self._claim(dev, function, acquired)
             self.console.end()
@@ -270,7 +279,9 @@ class Autoconf:
     def _detach(self, dev: Driver) -> None:
         self.devices.remove(dev)
         try:
-            dev.detach()
+            kept = dev.detach()
+            if kept is not None:
+                self._kept[dev.xname] = kept
         except Exception as error:
             self.failing("detaching", dev, error)
             raise

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import sys
+import traceback
 from pathlib import Path
 from types import ModuleType
 from typing import TypeVar
@@ -45,8 +46,22 @@ def _load(name: str, package: str) -> ModuleType:
         raise
     except Exception as error:
         raise DriverLoadError(
-            f"loading {name}", f"{type(error).__name__}: {error}", "mend it, or check the name"
+            f"loading {name}", _what(error), "mend it, or check the name"
         ) from error
+
+
+def _what(error: Exception) -> str:
+    """What was wrong, and the line if it is one of a file that can be mended."""
+    kind = type(error).__name__
+    if isinstance(error, SyntaxError) and error.filename:
+        return f"{kind}: {error.msg} ({error.filename}:{error.lineno})"
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    where = (
+        ""
+        if frame.filename.startswith("<") or frame.filename == __file__
+        else (f" ({frame.filename}:{frame.lineno})")
+    )
+    return f"{kind}: {error}{where}"
 
 
 def _load_file(path: Path) -> ModuleType:

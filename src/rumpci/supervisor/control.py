@@ -1,7 +1,7 @@
 """What a supervisor and its child tell each other: one JSON object a message, both ways.
 
-    to the child     job (what to run), go (the host is there), noted
-    from the child   loaded, attached, show and failed (it waits until they are noted), done
+    to the child     job (what to run), go (the host is there; what was kept), noted
+    from the child   loaded, attached, show and failed (it waits until they are noted), kept, done
 
 The child runs somebody's driver, so nothing that it says is believed to be more than text.
 """
@@ -14,6 +14,8 @@ from typing import Any
 
 LIMIT = 1 << 16
 """Bytes of a message."""
+KEPT_MOST = LIMIT // 2
+"""Bytes of what the drivers of one child hand to the next, as JSON."""
 
 
 def send(sock: socket.socket, **message: object) -> None:
@@ -21,12 +23,12 @@ def send(sock: socket.socket, **message: object) -> None:
     sock.send(json.dumps(message).encode()[:LIMIT])
 
 
-def receive(sock: socket.socket) -> dict[str, Any] | None:
-    """The next message; None at the end, and for what is none.
+def receive(sock: socket.socket, flags: int = 0) -> dict[str, Any] | None:
+    """The next message; None at the end, and for what is none.  `flags` as recv(2).
 
     Raises OSError: BlockingIOError if there is none and the socket does not wait.
     """
-    data = sock.recv(LIMIT + 1)
+    data = sock.recv(LIMIT + 1, flags)
     try:
         message = json.loads(data) if 0 < len(data) <= LIMIT else None
     except (ValueError, RecursionError):

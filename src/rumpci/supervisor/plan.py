@@ -14,7 +14,10 @@ from rumpci.supervisor.work import Work
 
 @dataclass(frozen=True)
 class Plan:
-    """A supervised run: how much to say, how long a hang may be (seconds; 0: for ever)."""
+    """A supervised run: how much to say, how long a hang may be (seconds; 0: for ever).
+
+    `reload` starts the drivers again when a file is saved; `keep` hands their state over.
+    """
 
     work: Work
     level: int
@@ -22,12 +25,15 @@ class Plan:
     last: int = 0
     user: User | None = None
     restart: str = "never"
+    reload: bool = False
+    keep: bool = False
 
     @property
     def job(self) -> dict[str, Any]:
         """What the child is told."""
         how = logging.getLogger().getEffectiveLevel()
-        return {"work": asdict(self.work), "level": self.level, "log": how, "path": sys.path}
+        job = {"work": asdict(self.work), "level": self.level, "log": how, "path": sys.path}
+        return {**job, "reload": self.reload, "keep": self.keep}
 
     def start(self) -> Process:
         """A child, which begins to load the drivers.  Raises DriverError (EIO)."""

@@ -23,6 +23,7 @@ from rumpci.supervisor import control, flight, registers
 from rumpci.supervisor.failure import DriverDied
 from rumpci.supervisor.plan import Plan
 from rumpci.supervisor.process import Process
+from rumpci.supervisor.reload import Reloads
 from rumpci.supervisor.report import OPERATIONS, Report, Snapshot, snapshot
 from rumpci.supervisor.work import show_lines
 
@@ -49,6 +50,8 @@ def run(plan: Plan, process: Process, open_guard: Callable[[], object]) -> int:
                 f"supervising drivers on {plan.work.host}", "its guard is another process",
                 "run it with --in-process",
             )  # fmt: skip
+        if plan.reload:
+            return _reloading(plan, guard, process)
         pause, status = _PAUSE_LEAST, None
         while status is None:
             since = time.monotonic()
@@ -59,6 +62,37 @@ def run(plan: Plan, process: Process, open_guard: Callable[[], object]) -> int:
                 pause = min(2 * pause, _PAUSE_MOST)
                 process = stack.enter_context(contextlib.closing(plan.start()))
         return status
+
+
+def _reloading(plan: Plan, guard: Guard, process: Process) -> int:
+    """Let one child follow the other as files are saved, until a signal ends it."""
+    with contextlib.closing(Reloads(plan)) as reloads:
+        while True:
+            with contextlib.closing(process):
+                status = _until_save(plan, guard, process, reloads)
+            if status is not None:
+                return status
+            process = reloads.following()
+
+
+def _until_save(plan: Plan, guard: Guard, process: Process, reloads: Reloads) -> int | None:
+    """Let a child live; its status if a signal told it to end, else None."""
+    with Server(guard) as server:
+        keeper = Keeper(plan, guard, server, process, reloads)
+        with signals(keeper), watching(keeper), reloads.beside(server, process):
+            server.run()
+    try:
+        status = keeper.end()
+    except DriverDied as death:
+        if keeper.was_told:
+            raise
+        _print([f"rumpci: {death}"])
+        return None
+    except KeyboardInterrupt:
+        if keeper.was_told or not reloads.asked:
+            raise
+        return None
+    return status if keeper.was_told else None
 
 
 def _once(plan: Plan, guard: Guard, process: Process) -> int | None:
@@ -82,9 +116,16 @@ def _once(plan: Plan, guard: Guard, process: Process) -> int | None:
 class Keeper:
     """Looks after one child: the server tells it when it leaves, the kernel when it ended."""
 
-    def __init__(self, plan: Plan, guard: Guard, server: Server, process: Process) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        guard: Guard,
+        server: Server,
+        process: Process,
+        reloads: Reloads | None = None,
+    ) -> None:
         self._plan, self._guard, self._server = plan, guard, server
-        self.process = process
+        self.process, self._reloads = process, reloads
         self._names = flight.Names()
         self._heard_of: dict[str, dict[str, Any]] = {}
         self._state: Snapshot | None = None
@@ -97,7 +138,7 @@ class Keeper:
         server.watch(process.pidfd, select.EPOLLIN, self._ended)
         rights = Rights(("*",), inspect=False, limits=server.policy.limits)
         server.adopt(process.bus, rights, self)
-        process.go()
+        process.go(reloads.kept if reloads else None)
 
     # ---- what the server says ----------------------------------------------------------
 
@@ -147,6 +188,8 @@ class Keeper:
         elif kind == "failed":
             self._look()
             self._note()
+        if self._reloads:
+            self._reloads.heard(kind, message)
 
     def _show(self) -> None:
         """Show the guard's own listings: they say more than a child may know."""

@@ -7,6 +7,8 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
 from rumpci.autoconf import Autoconf, Console, Driver
 from rumpci.cpu import Cpu
@@ -28,6 +30,11 @@ class Work:
     properties: dict[str, dict[str, str]] = field(default_factory=dict)
     show: Sequence[str] = ()
 
+    @property
+    def files(self) -> list[Path]:
+        """Those of `names` that are files."""
+        return [Path(name) for name in self.names if name.endswith(".py") or "/" in name]
+
 
 @contextmanager
 def attached(
@@ -36,12 +43,14 @@ def attached(
     host: Host,
     console: Console,
     failing: Failing | None = None,
+    kept: dict[str, Any] | None = None,
 ) -> Iterator[Autoconf]:
     """The drivers, attached.  Raises NoSuchDevice if they match nothing.
 
-    `failing` is told what a driver raises while all that it holds is still held.
+    `failing` is told what a driver raises while all that it holds is still held.  `kept` is what
+    the devices' detach returned the last time; at the end it is what it returned this time.
     """
-    with Autoconf(host, console, work.properties, failing) as autoconf:
+    with Autoconf(host, console, work.properties, failing, kept) as autoconf:
         if not autoconf.attach(drivers):
             raise NoSuchDevice(
                 f"attaching {', '.join(work.names)} on {work.host}",

@@ -66,6 +66,13 @@ class Apart:
     last: int = 0
     level: Level = Level.NORMAL
     restart: str = "never"
+    reload: bool = False
+    keep: bool = False
+
+    @property
+    def needs_child(self) -> bool:
+        """Whether something was asked for that only a process of the drivers' own can do."""
+        return bool(self.watchdog or self.user or self.reload) or self.restart != "never"
 
 
 def options(command: Callable[..., int]) -> Callable[..., int]:
@@ -80,6 +87,10 @@ def options(command: Callable[..., int]) -> Callable[..., int]:
                   help="Print the last N operations at the end (SIGUSR1: at once).")  # fmt: skip
     @click.option("--restart", type=click.Choice(RESTARTS), default="never",
                   help="Start drivers that ended again, after a pause.")  # fmt: skip
+    @click.option("--reload", is_flag=True,
+                  help="Start drivers again whenever a file of theirs is saved.")  # fmt: skip
+    @click.option("--keep-state", "keep", is_flag=True,
+                  help="With --reload: hand what detach returns to the next attach.")  # fmt: skip
     @click.option("-v", "--verbose", count=True, help="Show more; twice for debugging.")
     @functools.wraps(command)
     def with_apart(
@@ -90,10 +101,12 @@ def options(command: Callable[..., int]) -> Callable[..., int]:
         last: int | None,
         verbose: int,
         restart: str,
+        reload: bool,
+        keep: bool,
         **others: object,
     ) -> int:
         level = Level(min(Level.NORMAL + verbose, Level.DEBUG))
-        apart = Apart(inside, watchdog or 0.0, user, last or 0, level, restart)
+        apart = Apart(inside, watchdog or 0.0, user, last or 0, level, restart, reload, keep)
         return command(*args, apart=apart, **others)
 
     return with_apart
@@ -129,17 +142,31 @@ def command(
     if sweep and service:
         raise click.UsageError("--preempt-sweep runs many times, --nbd serves once")
     task = Work(drivers, host, _properties(properties), show)
+    _check_reload(task, apart)
     if not (apart.inside or service or sweep or seed is not None) and _is_guarded(host):
         return _supervise(task, apart)
-    if apart.watchdog or apart.user or apart.restart != "never":
+    if apart.needs_child:
         raise click.UsageError(
-            "--watchdog, --user and --restart are for drivers in a process of their own"
+            "--watchdog, --user, --restart and --reload are for drivers in a process of their own"
         )
     job = Job(drivers, load_drivers(drivers), host, task.properties, show, service, apart.last)
     if sweep:
         return _sweep(job, sweep)
     run(job, _console(apart.level), seed)
     return 0
+
+
+def _check_reload(task: Work, apart: Apart) -> None:
+    if apart.keep and not apart.reload:
+        raise click.UsageError("--keep-state is for drivers that --reload starts again")
+    if not apart.reload:
+        return
+    if apart.restart != "never":
+        raise click.UsageError("--restart starts drivers again at once, --reload at a save")
+    missing = [str(file) for file in task.files if not file.is_file()]
+    if missing or not task.files:
+        what = f"there is no file {missing[0]}" if missing else "no DRIVER is a file"
+        raise click.UsageError(f"--reload watches files, and {what}: name one, such as ./edu.py")
 
 
 def _is_guarded(host: str) -> bool:
@@ -152,7 +179,9 @@ def _supervise(task: Work, apart: Apart) -> int:
     from rumpci.supervisor.plan import Plan
 
     user = isolate.find_user(apart.user) if apart.user else None
-    plan = Plan(task, apart.level, apart.watchdog, apart.last, user, apart.restart)
+    plan = Plan(
+        task, apart.level, apart.watchdog, apart.last, user, apart.restart, apart.reload, apart.keep
+    )
     banks = min(len(url.parse(task.host).devices()), BANKS_MAX)
     process = plan.start()
     from rumpci.supervisor import supervisor  # while the child imports what it needs

@@ -1,0 +1,97 @@
+"""When a driver's file was saved: a thread watches the directories that the files are in.
+
+Directories, because most editors save by renaming a new file over the old one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+_DEBOUNCE_MS, _STEP_MS, _TURN_MS = 200, 20, 200
+
+
+class Saves:
+    """Watches `files`, and what else `also` says, until it is closed."""
+
+    def __init__(self, files: Iterable[Path]) -> None:
+        self._own = {file.resolve() for file in files}
+        self._also: set[Path] | None = None
+        self._directories = {file.parent for file in self._own}
+        self._stamps = self._look()
+        self._lock = threading.Condition()
+        self._saved: float | None = None
+        self._tell: Callable[[], None] | None = None
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="saves", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stop watching."""
+        self._stop.set()
+        self._thread.join()
+
+    def also(self, files: Iterable[Path] | None) -> None:
+        """Which other files of these directories count; None: every Python file."""
+        self._also = None if files is None else set(files)
+
+    def take(self) -> float | None:
+        """When a save was noticed (monotonic seconds), if there was one since the last time."""
+        with self._lock:
+            saved, self._saved = self._saved, None
+            return saved
+
+    def wait(self, seconds: float) -> float | None:
+        """As `take`, after at most `seconds`."""
+        with self._lock:
+            self._lock.wait_for(lambda: self._saved is not None, seconds)
+        return self.take()
+
+    @contextlib.contextmanager
+    def telling(self, tell: Callable[[], None]) -> Iterator[None]:
+        """Call `tell`, in the thread that watches, whenever something was saved."""
+        with self._lock:
+            self._tell = tell
+            if self._saved is not None:
+                tell()
+        try:
+            yield
+        finally:
+            with self._lock:  # from here on it is not called, and what it needs may go
+                self._tell = None
+
+    def _watch(self) -> None:
+        import watchfiles  # it is slow, and the host is being opened meanwhile
+
+        first, deleted = True, watchfiles.Change.deleted
+        for changes in watchfiles.watch(
+            *self._directories, debounce=_DEBOUNCE_MS, step=_STEP_MS, rust_timeout=_TURN_MS,
+            stop_event=self._stop, yield_on_timeout=True, recursive=False,
+            watch_filter=lambda change, path: change != deleted and self._counts(Path(path)),
+        ):  # fmt: skip
+            if changes or (first and self._look() != self._stamps):
+                self._note()
+            first = False
+
+    def _counts(self, path: Path) -> bool:
+        if path.suffix != ".py" or path.parent not in self._directories:
+            return False
+        return path in self._own or self._also is None or path in self._also
+
+    def _look(self) -> dict[Path, int]:
+        """What changes with a save; before the watch begins nobody else would see one."""
+        found = {}
+        for file in self._own:
+            with contextlib.suppress(OSError):
+                found[file] = file.stat().st_mtime_ns
+        return found
+
+    def _note(self) -> None:
+        with self._lock:
+            self._saved = time.monotonic()
+            self._lock.notify_all()
+            if self._tell:
+                self._tell()
