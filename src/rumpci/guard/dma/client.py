@@ -145,12 +145,9 @@ class Client:
         self.past.append(Past("dmamap", name, "unloaded", time.monotonic(), segments))
         self._mirror.collect()
 
-    def note_load(self, segments: Sequence[Segment], direction: Direction) -> None:
-        """Record that the device is to reach these addresses; NONE: that it no longer does."""
-        kind = Kind.LOAD if direction else Kind.UNLOAD
-        first = segments[0].ds_addr if segments else 0
-        size = sum(segment.ds_len for segment in segments)
-        self._note(kind, self._source, len(segments), first, size, direction.value)
+    def note_load(self, kind: Kind, note: tuple[int, int, int, int]) -> None:
+        """Record that the device is to reach what was loaded, or no longer does."""
+        self._note(kind, self._source, *note)
 
     # ---- the end --------------------------------------------------------------------
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from rumpci.errors import BadDma, DeadDma, DmaBusy, RumpciError, TooManySegments
 from rumpci.guard.dma.asked import check_direction, plain_pieces
 from rumpci.guard.dma.memory import GuardMemory, Load, cover
+from rumpci.guard.recorder import Kind
 from rumpci.host_dma import PAGE_SIZE, Direction, DmaInfo, MapSpec, Piece, Segment
 
 if TYPE_CHECKING:
@@ -18,12 +19,16 @@ Loaded = tuple[GuardMemory, Load]
 
 
 class _Plan(NamedTuple):
-    """What loading these pieces in this direction comes to; all of it was checked."""
+    """What loading these pieces in this direction comes to; all of it was checked.
+
+    `note` is what the recorder is told: segments, the first's address, bytes, direction.
+    """
 
     pieces: Sequence[Piece]
     direction: Direction
     loads: Sequence[Loaded]
     segments: Sequence[Segment]
+    note: tuple[int, int, int, int]
 
 
 class GuardMap:
@@ -48,7 +53,7 @@ class GuardMap:
             if plan is None or not all(memory.live for memory, _ in plan.loads):
                 plan = self._make_plan(plan.pieces if plan else pieces, direction)
             self._note(plan)
-            self._client.note_load(plan.segments, direction)
+            self._client.note_load(Kind.LOAD, plan.note)
             try:
                 for memory, load in plan.loads:
                     _regrant(self._client, memory, load, before=True)
@@ -73,7 +78,8 @@ class GuardMap:
                 )
             segments = self.segments
             self._take_back()
-            self._client.note_load(segments, Direction.NONE)
+            if self._plan is not None:
+                self._client.note_load(Kind.UNLOAD, self._plan.note)
             self._client.note_unloaded(self.spec.name, segments)
             self._client.domain.settle()  # last: the IOMMU forgets while we keep the books
 
@@ -157,7 +163,10 @@ class GuardMap:
     def _make_plan(self, pieces: Sequence[Piece], direction: Direction) -> _Plan:
         """Check what is to be loaded, and lay it out; kept, as drivers load the same again."""
         loads = self._checked(pieces, direction)
-        self._plan = _Plan(pieces, direction, loads, tuple(self._segments(pieces)))
+        segments = tuple(self._segments(pieces))
+        size = sum(segment.ds_len for segment in segments)
+        note = len(segments), segments[0].ds_addr, size, direction.value
+        self._plan = _Plan(pieces, direction, loads, segments, note)
         return self._plan
 
     def _note(self, plan: _Plan) -> None:
