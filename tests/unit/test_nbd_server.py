@@ -17,6 +17,7 @@ from rumpci.disk import Disk, disks_of
 from rumpci.errors import ServerError
 from rumpci.host import Address, IntrType
 from rumpci.hosts import open_host
+from rumpci.listen import Listener
 from rumpci.nbd import Server
 
 from .nbdclient import connected
@@ -78,7 +79,7 @@ def test_once_ends_with_the_last_client(tmp_path: Path) -> None:
 class Poor:
     """A listener to whom the system refuses a descriptor at first."""
 
-    def __init__(self, listener: socket.socket) -> None:
+    def __init__(self, listener: Listener) -> None:
         self.listener, self.refused = listener, False
 
     def accept(self) -> object:
@@ -94,8 +95,7 @@ class Poor:
 def test_a_client_waits_until_there_are_descriptors(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    listen = rumpci.nbd.server._listen
-    monkeypatch.setattr(rumpci.nbd.server, "_listen", lambda path: Poor(listen(path)))
+    monkeypatch.setattr(rumpci.nbd.server, "Listener", lambda *how: Poor(Listener(*how)))
     with serving(tmp_path / "s", RamDisk()), connected(tmp_path / "s") as client:
         assert client.read(0, 512) == (0, bytes(512))
     assert caplog.text.count("no more clients for now: Too many open files") == 1

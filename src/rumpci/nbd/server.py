@@ -7,12 +7,10 @@ server waits in `Cpu.poll`, and each client has a turn when it has something to 
 from __future__ import annotations
 
 import contextlib
-import errno
 import logging
 import os
 import selectors
 import socket
-import stat
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -20,7 +18,7 @@ from typing import Self
 
 from rumpci.cpu import curcpu
 from rumpci.disk import Disk
-from rumpci.errors import ServerError
+from rumpci.listen import Listener
 from rumpci.nbd.session import Session
 
 log = logging.getLogger("rumpci.nbd")
@@ -131,8 +129,8 @@ class Server:
         self._clients: list[Client] = []
         self._served = self._stopping = False
         self._refill = 0.0
-        self._listener = _listen(self.path)
-        self._inode = self.path.stat().st_ino
+        where = f"unix:{self.path}"
+        self._listener = Listener(self.path, socket.SOCK_STREAM, 0o600, MAX_CLIENTS, where)
         self._selector = selectors.EpollSelector()
         self._bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._selector.register(self._bell, selectors.EVENT_READ)
@@ -170,7 +168,9 @@ class Server:
     def _accepting(self) -> bool:
         return len(self._clients) < MAX_CLIENTS and time.monotonic() >= self._refill
 
-    def _watch(self, sock: socket.socket, events: int, client: Client | None = None) -> None:
+    def _watch(
+        self, sock: socket.socket | Listener, events: int, client: Client | None = None
+    ) -> None:
         """Have the selector tell about these events of the socket, and no others."""
         key = self._selector.get_map().get(sock)
         if key is None and events:
@@ -189,12 +189,12 @@ class Server:
 
     def _accept(self) -> None:
         try:
-            sock, _ = self._listener.accept()
-        except (BlockingIOError, ConnectionError):  # it is gone already
-            return
+            sock = self._listener.accept()
         except OSError as error:  # no descriptors, no memory: try again later
             log.warning("%s: no more clients for now: %s", self.path, error.strerror)
             self._refill = time.monotonic() + TICK_SECONDS
+            return
+        if sock is None:
             return
         sock.setblocking(False)
         self._clients.append(Client(sock, Session(self._disks)))
@@ -229,50 +229,3 @@ class Server:
         self._selector.close()
         os.close(self._bell)
         self._listener.close()
-        with contextlib.suppress(FileNotFoundError):
-            if self.path.stat().st_ino == self._inode:  # not somebody else's by now
-                self.path.unlink()
-
-
-# ---- the socket's file -----------------------------------------------------------------
-
-
-def _listen(path: Path) -> socket.socket:
-    """A listening socket at `path`, for this user only; one that nobody listens at is replaced."""
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        _remove_stale(path)
-        listener.bind(str(path))
-        path.chmod(0o600)  # before it listens, nobody can connect
-        listener.listen(MAX_CLIENTS)
-    except OSError as error:
-        listener.close()
-        raise _error(path, error.strerror or str(error), error.errno) from error
-    except BaseException:
-        listener.close()
-        raise
-    listener.setblocking(False)
-    return listener
-
-
-def _remove_stale(path: Path) -> None:
-    """Remove the socket at `path` if nobody listens there.  Raises ServerError otherwise."""
-    try:
-        if not stat.S_ISSOCK(path.lstat().st_mode):
-            raise _error(path, "there is something else than a socket", errno.EEXIST)
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-            probe.setblocking(False)
-            probe.connect(str(path))
-    except FileNotFoundError:
-        return
-    except ConnectionRefusedError:
-        path.unlink()
-        return
-    except BlockingIOError:  # somebody listens, and many wait there
-        pass
-    raise _error(path, "somebody serves there already", errno.EADDRINUSE)
-
-
-def _error(path: Path, why: str, number: int | None) -> ServerError:
-    remedy = "end what serves there, or choose another path (107 bytes at most)"
-    return ServerError(f"serving at unix:{path}", why, remedy, errno=number)

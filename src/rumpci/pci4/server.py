@@ -22,9 +22,9 @@ from typing import Protocol, Self
 
 from rumpci.errors import TooMany
 from rumpci.guard import Guard
+from rumpci.listen import Listener
 from rumpci.pci4.account import Account, Accounts
 from rumpci.pci4.connection import BUFFER, Closed, Connection
-from rumpci.pci4.listen import Listener
 from rumpci.pci4.policy import Limits, Peer, Policy, Rights
 from rumpci.pci4.session import Session
 
@@ -37,6 +37,7 @@ SPIN_NS = 100_000
 PAUSE_SECONDS = 0.2
 """How long nobody is let in after the descriptors ran out."""
 _STRANGER = Limits(connections=4)  # it only gets the reason why it gets nothing
+_KIND, _BACKLOG = socket.SOCK_SEQPACKET, 64
 _PEERGROUPS = 59
 _GROUPS = 1024
 _ENDED = select.EPOLLHUP | select.EPOLLERR
@@ -77,7 +78,7 @@ class Server:
         mode: int = 0o660,
     ) -> None:
         self.guard, self.policy = guard, policy or Policy()
-        self._listener = Listener(path, mode) if path is not None else None
+        self._listener = None if path is None else Listener(path, _KIND, mode, _BACKLOG)
         self._poll = select.epoll()
         self._bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._ready: dict[int, Callable[[int], None]] = {}

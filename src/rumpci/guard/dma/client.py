@@ -175,10 +175,7 @@ class Client:
             self._mirror.collect()
         try:
             self.domain.detach()
-        except (
-            RumpciError,
-            OSError,
-        ) as error:  # dead or only silent
+        except (RumpciError, OSError) as error:  # dead or only silent
             log.warning("%s (%s): its memory stays out of use: %s", self.who, self.device, error)
             return False
         return True

@@ -1,4 +1,4 @@
-"""The socket at which a server of devices listens, and its file."""
+"""A Unix socket at which a server listens, and its file: of devices (pci4), of disks (nbd)."""
 
 from __future__ import annotations
 
@@ -11,29 +11,30 @@ from pathlib import Path
 
 from rumpci.errors import ServerError
 
-_BACKLOG = 64
-_KIND = socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK
-
 
 class Listener:
-    """A listening SOCK_SEQPACKET socket at `path`; `close` removes it.
+    """A listening socket of a `kind` (SOCK_STREAM, ...) at `path`; `close` removes it.
 
-    One that nobody listens at any more is replaced.  Raises ServerError (EADDRINUSE or what
-    the system says).
+    `mode` is its file's, `backlog` how many may wait, `where` what errors call it (else
+    the path); it does not block.  One that nobody listens at any more is replaced.  Raises
+    ServerError (EADDRINUSE or what the system says).
     """
 
-    def __init__(self, path: str | os.PathLike[str], mode: int) -> None:
-        self.path = Path(path)
-        self._sock = socket.socket(socket.AF_UNIX, _KIND)
+    def __init__(
+        self, path: str | os.PathLike[str], kind: socket.SocketKind, mode: int, backlog: int,
+        where: str = "",
+    ) -> None:  # fmt: skip
+        self.path, where = Path(path), where or str(path)
+        self._sock = socket.socket(socket.AF_UNIX, kind | socket.SOCK_NONBLOCK)
         try:
-            _remove_stale(self.path)
+            _remove_stale(self.path, kind, where)
             self._sock.bind(str(self.path))
             self.path.chmod(mode)  # before it listens, nobody can connect
-            self._sock.listen(_BACKLOG)
+            self._sock.listen(backlog)
             self._inode = self.path.stat().st_ino
         except OSError as error:
             self._sock.close()
-            raise _error(self.path, error.strerror or str(error), error.errno) from error
+            raise _error(where, error.strerror or str(error), error.errno) from error
         except BaseException:
             self._sock.close()
             raise
@@ -57,12 +58,12 @@ class Listener:
                 self.path.unlink()
 
 
-def _remove_stale(path: Path) -> None:
+def _remove_stale(path: Path, kind: socket.SocketKind, where: str) -> None:
     """Remove the socket at `path` if nobody listens there.  Raises ServerError otherwise."""
     try:
         if not stat.S_ISSOCK(path.lstat().st_mode):
-            raise _error(path, "there is something else than a socket", errno.EEXIST)
-        with socket.socket(socket.AF_UNIX, _KIND) as probe:
+            raise _error(where, "there is something else than a socket", errno.EEXIST)
+        with socket.socket(socket.AF_UNIX, kind | socket.SOCK_NONBLOCK) as probe:
             probe.connect(str(path))
     except FileNotFoundError:
         return
@@ -71,9 +72,9 @@ def _remove_stale(path: Path) -> None:
         return
     except BlockingIOError:  # somebody listens, and many wait there
         pass
-    raise _error(path, "somebody serves there already", errno.EADDRINUSE)
+    raise _error(where, "somebody serves there already", errno.EADDRINUSE)
 
 
-def _error(path: Path, why: str, number: int | None) -> ServerError:
+def _error(where: str, why: str, number: int | None) -> ServerError:
     remedy = "end what serves there, or choose another path (107 bytes at most)"
-    return ServerError(f"serving at {path}", why, remedy, errno=number)
+    return ServerError(f"serving at {where}", why, remedy, errno=number)
