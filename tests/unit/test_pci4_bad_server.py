@@ -6,8 +6,7 @@ import contextlib
 import struct
 import threading
 import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -24,21 +23,9 @@ from rumpci.pci4 import abi
 from rumpci.pci4.abi import Op
 from rumpci.pci4.client import Pci4Host
 
-from .pci4_fake import PLACE, Fake, Raw, descriptors, fake_guard, opened
+from .pci4_fake import PLACE, Fake, Raw, descriptors, opened
 
 RECORD = abi.Event.LAYOUT
-
-
-@pytest.fixture
-def fake(tmp_path: Path) -> Iterator[Fake]:
-    with fake_guard(tmp_path / "pci0") as made:
-        yield made
-
-
-@pytest.fixture
-def host(fake: Fake) -> Iterator[Pci4Host]:
-    with opened(fake) as made:
-        yield made
 
 
 # ---- errors, and servers that are none --------------------------------------------------------

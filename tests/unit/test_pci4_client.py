@@ -8,7 +8,7 @@ import select
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -38,21 +38,9 @@ from rumpci.pci4 import abi
 from rumpci.pci4.abi import Op
 from rumpci.pci4.client import Pci4Host
 
-from .pci4_fake import PLACE, Fake, descriptors, fake_guard, opened
+from .pci4_fake import PLACE, Fake, descriptors, opened
 
 RECORD = abi.Event.LAYOUT
-
-
-@pytest.fixture
-def fake(tmp_path: Path) -> Iterator[Fake]:
-    with fake_guard(tmp_path / "pci0") as made:
-        yield made
-
-
-@pytest.fixture
-def host(fake: Fake) -> Iterator[Pci4Host]:
-    with opened(fake) as made:
-        yield made
 
 
 # ---- opening ----------------------------------------------------------------------------------
