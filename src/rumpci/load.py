@@ -44,6 +44,12 @@ def _load(name: str, package: str) -> ModuleType:
         return importlib.import_module(name)
     except DriverLoadError:
         raise
+    except PermissionError as error:
+        raise DriverLoadError(
+            f"loading {name}",
+            _what(error),
+            "let the user that runs it read it; what a driver may read is in docs/run.md",
+        ) from error
     except Exception as error:
         raise DriverLoadError(
             f"loading {name}", _what(error), "mend it, or check the name"

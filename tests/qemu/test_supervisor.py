@@ -233,7 +233,7 @@ def test_it_can_open_nothing_of_its_supervisor_or_of_qemu(odd: str) -> None:
         "print(len(pids), opened, refused > 20)",
         "print(open('/proc/self/status').read())",
     )
-    status, out, err = run(odd, "--on", "qemu:edu")
+    status, out, err = run(odd, "--on", "qemu:edu", "--writable", "/proc")
     assert status == 0, err
     assert "\n2 [] True\n" in out, out
     assert re.search(r"^NoNewPrivs:\t1$", out, re.M)
@@ -316,7 +316,9 @@ def test_restart_on_failure_until_it_succeeds(odd: str, host: str, tmp_path: Pat
         "if n == 2: self.nothing()",
         "aprint_normal_dev(self, f'life {n}')",
     )
-    status, out, err = run(odd, "--on", host, "--restart", "on-failure")
+    status, out, err = run(
+        odd, "--on", host, "--restart", "on-failure", "--writable", str(tmp_path)
+    )
     assert status == 0
     assert out.endswith("odd0: life 3\nodd0: detached\n")
     assert err.count("---- report: odd0 at 0000:00:01.0") == 2
@@ -330,7 +332,9 @@ def test_what_never_attached_is_not_restarted(odd: str) -> None:
 
 
 @pytest.mark.parametrize("how", [["--in-process"], ["--preempt", "1"]])
-@pytest.mark.parametrize("option", [["--watchdog", "1"], ["--user", "x"], ["--restart", "always"]])
+@pytest.mark.parametrize(
+    "option", [["--watchdog", "1"], ["--user", "x"], ["--restart", "always"], ["--writable", "/"]]
+)
 def test_what_needs_a_process_of_its_own_says_so(how: list[str], option: list[str]) -> None:
     status, _, err = run("edu", "--on", "model:edu", *how, *option)
     assert (status, "process of their own" in err) == (2, True)

@@ -2,7 +2,7 @@
 
 The arguments are descriptors: the guard's socket, the supervisor's, a file for what the
 interpreter says of a crash, the page of `beat.py`.  What it can do without was given up
-before it was executed (isolate.py).
+before it was executed (isolate.py), and the rest before a driver is loaded (confine.py).
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from rumpci.pci4.client import Pci4Host
 from rumpci.pci4.client_link import Connection
 from rumpci.supervisor import control, failure, registers, work
 from rumpci.supervisor.beat import Beat, BeatingCpu
+from rumpci.supervisor.confine import confine
 from rumpci.tools.load import load_drivers
 
 _LIMIT = 60.0
@@ -42,6 +43,7 @@ class Child:
         """Load, wait for the host, attach, run, show, detach.  Raises what those raise."""
         task = work.Work(**job["work"])
         sys.dont_write_bytecode = job["reload"]  # two saves in one second look the same there
+        confine(task.files, job["path"], job["writes"])
         drivers = load_drivers(task.names)
         names = {driver.name: registers.declared(driver) for driver in drivers}
         control.send(self._told, kind="loaded", registers=names, files=_files(task))

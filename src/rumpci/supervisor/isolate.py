@@ -1,4 +1,4 @@
-"""What a driver's process gives up before any of its code runs.
+"""What a driver's process gives up before it is executed.
 
     another user           with --user, when the supervisor may choose
     no_new_privs           nothing that it executes gives it more (prctl(2))
@@ -7,7 +7,7 @@
     a session of its own   no controlling terminal: it can put nothing into our input
     no core file; the end of the supervisor is its end
 
-There is no filter of system calls: it can open what files its user can.
+Files and system calls are given up a little later, when the interpreter runs (confine.py).
 """
 
 from __future__ import annotations

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -16,7 +17,8 @@ from rumpci.supervisor.work import Work
 class Plan:
     """A supervised run: how much to say, how long a hang may be (seconds; 0: for ever).
 
-    `reload` starts the drivers again when a file is saved; `keep` hands their state over.
+    `reload` starts the drivers again when a file is saved; `keep` hands their state over;
+    below `writes` the drivers may change files.
     """
 
     work: Work
@@ -27,13 +29,14 @@ class Plan:
     restart: str = "never"
     reload: bool = False
     keep: bool = False
+    writes: Sequence[str] = ()
 
     @property
     def job(self) -> dict[str, Any]:
         """What the child is told."""
         how = logging.getLogger().getEffectiveLevel()
         job = {"work": asdict(self.work), "level": self.level, "log": how, "path": sys.path}
-        return {**job, "reload": self.reload, "keep": self.keep}
+        return {**job, "reload": self.reload, "keep": self.keep, "writes": self.writes}
 
     def start(self) -> Process:
         """A child, which begins to load the drivers.  Raises DriverError (EIO)."""

@@ -16,6 +16,7 @@ from pathlib import Path
 import click
 
 from rumpci import __version__, pcidevs
+from rumpci.supervisor import landlock, seccomp
 from rumpci.supervisor.isolate import has_user_namespaces
 from rumpci.tools.common import json_option, print_json
 
@@ -126,14 +127,28 @@ def _isolation(root: Path) -> Iterator[Finding]:
         else "no user namespaces: a driver's process may trace those of the same user",
         "raise user.max_user_namespaces with sysctl, or use `rumpci run --user NAME` as root",
     )
-    lsm = root / "sys/kernel/security/lsm"
-    has = lsm.is_file() and "landlock" in lsm.read_text()
+    yield from _confinement()
+
+
+def _confinement() -> Iterator[Finding]:
+    """Of the kernel that runs: a file system cannot tell what it has."""
+    has = landlock.version()
     yield Finding(
-        "files and calls",
-        False,
-        f"Landlock {'is in the kernel and not used' if has else 'is not in the kernel'}, and "
-        "system calls are not filtered: a driver opens what its user may",
-        "use `rumpci run --user NAME` as root, with a user that owns nothing",
+        "drivers' files",
+        has > 0,
+        f"Landlock {has}: a driver reads Python, rumpci and its own directory, and writes nothing"
+        if has
+        else "no Landlock: a driver opens what its user may",
+        "boot Linux 5.13 or later with landlock in lsm=, or use `rumpci run --user NAME` as root",
+    )
+    missing = seccomp.missing()
+    yield Finding(
+        "drivers' calls",
+        not missing,
+        f"{missing}: a driver makes any system call"
+        if missing
+        else "seccomp: a driver executes nothing, has no network and signals nobody else",
+        f"run `{_APT} libseccomp2`, on a kernel with CONFIG_SECCOMP_FILTER",
     )
 
 

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from types import FrameType
+from typing import Any
 
 import click
 
@@ -68,11 +69,13 @@ class Apart:
     restart: str = "never"
     reload: bool = False
     keep: bool = False
+    writes: tuple[str, ...] = ()
 
     @property
     def needs_child(self) -> bool:
         """Whether something was asked for that only a process of the drivers' own can do."""
-        return bool(self.watchdog or self.user or self.reload) or self.restart != "never"
+        asked = self.watchdog or self.user or self.reload or self.writes
+        return bool(asked) or self.restart != "never"
 
 
 def options(command: Callable[..., int]) -> Callable[..., int]:
@@ -83,6 +86,9 @@ def options(command: Callable[..., int]) -> Callable[..., int]:
     @click.option("--watchdog", type=click.FloatRange(min=0, min_open=True), metavar="SECONDS",
                   help="End drivers that make no bus operation and no wait so long.")  # fmt: skip
     @click.option("--user", metavar="NAME", help="Run the drivers as this user (root only).")
+    @click.option("--writable", "writes", multiple=True, metavar="PATH",
+                  type=click.Path(exists=True, resolve_path=True),
+                  help="Let the drivers change files below PATH.")  # fmt: skip
     @click.option("--last", type=click.IntRange(1, 4096), metavar="N",
                   help="Print the last N operations at the end (SIGUSR1: at once).")  # fmt: skip
     @click.option("--restart", type=click.Choice(RESTARTS), default="never",
@@ -103,10 +109,13 @@ def options(command: Callable[..., int]) -> Callable[..., int]:
         restart: str,
         reload: bool,
         keep: bool,
-        **others: object,
+        **others: Any,
     ) -> int:
         level = Level(min(Level.NORMAL + verbose, Level.DEBUG))
-        apart = Apart(inside, watchdog or 0.0, user, last or 0, level, restart, reload, keep)
+        writes = others.pop("writes")
+        apart = Apart(
+            inside, watchdog or 0.0, user, last or 0, level, restart, reload, keep, writes
+        )
         return command(*args, apart=apart, **others)
 
     return with_apart
@@ -147,7 +156,8 @@ def command(
         return _supervise(task, apart)
     if apart.needs_child:
         raise click.UsageError(
-            "--watchdog, --user, --restart and --reload are for drivers in a process of their own"
+            "--watchdog, --user, --restart, --reload and --writable are for drivers in a process "
+            "of their own"
         )
     job = Job(drivers, load_drivers(drivers), host, task.properties, show, service, apart.last)
     if sweep:
@@ -180,7 +190,15 @@ def _supervise(task: Work, apart: Apart) -> int:
 
     user = isolate.find_user(apart.user) if apart.user else None
     plan = Plan(
-        task, apart.level, apart.watchdog, apart.last, user, apart.restart, apart.reload, apart.keep
+        task,
+        apart.level,
+        apart.watchdog,
+        apart.last,
+        user,
+        apart.restart,
+        apart.reload,
+        apart.keep,
+        apart.writes,
     )
     banks = min(len(url.parse(task.host).devices()), BANKS_MAX)
     process = plan.start()
