@@ -29,12 +29,13 @@
 #define PCI4_PIECES       50          /* Pieces that are loaded at once. */
 #define PCI4_LOADED       150         /* Segments of what is loaded at once. */
 #define PCI4_FEW          8           /* Segments of a piece that is loaded by itself. */
-#define PCI4_SEGMENTS     200         /* Segments of a row of the mirror. */
+#define PCI4_ROWS         20          /* Rows of the mirror in one answer. */
+#define PCI4_SEGMENTS     100         /* Segments of these rows together. */
 #define PCI4_LEAVES       128         /* Leaves of an IOMMU's tables in one answer. */
 #define PCI4_SHIM         1024        /* Bytes of a shim. */
 
 /*
- * The operations; a number is never used again for another.
+ * The operations; a number is never used again for another.  55 and 58 were others.
  */
 enum pci4_op {
 	PCI4_OP_VERSION = 1,
@@ -43,6 +44,7 @@ enum pci4_op {
 	PCI4_OP_CLAIM = 4,
 	PCI4_OP_RELEASE = 5,
 	PCI4_OP_CONF_WRITE = 6,
+	PCI4_OP_CLAIM_LIST = 7,
 	PCI4_OP_WINDOW_MAP = 16,
 	PCI4_OP_WINDOW_UNMAP = 17,
 	PCI4_OP_WINDOW_READ = 18,
@@ -64,11 +66,11 @@ enum pci4_op {
 	PCI4_OP_DMAMAP_UNLOAD = 52,
 	PCI4_OP_DMAMAP_DESTROY = 53,
 	PCI4_OP_DMA_FAULTS = 54,
-	PCI4_OP_DMA_LIST = 55,
 	PCI4_OP_DMA_USAGE = 56,
 	PCI4_OP_DMA_CHECK = 57,
-	PCI4_OP_IOMMU_LIST = 58,
 	PCI4_OP_DMAMAP_LOAD_PIECE = 59,
+	PCI4_OP_DMA_PAGE = 60,
+	PCI4_OP_IOMMU_PAGE = 61,
 };
 
 /*
@@ -79,6 +81,15 @@ enum pci4_control {
 	PCI4_CONTROL_MASK = 1,
 	PCI4_CONTROL_PENDING = 2,
 	PCI4_CONTROL_DISESTABLISH = 3,
+};
+
+/*
+ * What CLAIM_LIST says of a function; ALLOWED: this client may claim it.
+ */
+enum pci4_holding {
+	PCI4_HOLDING_CLAIMED = 1,
+	PCI4_HOLDING_TOLD = 2,
+	PCI4_HOLDING_ALLOWED = 4,
 };
 
 /*
@@ -190,6 +201,34 @@ _Static_assert(__builtin_offsetof(struct pci4_list, bar_flags) == 128,
     "offset of bar_flags in struct pci4_list");
 _Static_assert(__builtin_offsetof(struct pci4_list, claimed_by) == 152,
     "offset of claimed_by in struct pci4_list");
+
+/*
+ * Row `index` of `total`: who holds a function, process `pid`; `flags`: see `Holding`.
+ */
+struct pci4_claim_list {
+	uint32_t index;
+	uint32_t total;
+	uint32_t address;
+	uint32_t flags;
+	uint32_t uid;
+	int32_t  pid;
+	char     who[32];
+};
+_Static_assert(sizeof(struct pci4_claim_list) == 56, "size of struct pci4_claim_list");
+_Static_assert(__builtin_offsetof(struct pci4_claim_list, index) == 0,
+    "offset of index in struct pci4_claim_list");
+_Static_assert(__builtin_offsetof(struct pci4_claim_list, total) == 4,
+    "offset of total in struct pci4_claim_list");
+_Static_assert(__builtin_offsetof(struct pci4_claim_list, address) == 8,
+    "offset of address in struct pci4_claim_list");
+_Static_assert(__builtin_offsetof(struct pci4_claim_list, flags) == 12,
+    "offset of flags in struct pci4_claim_list");
+_Static_assert(__builtin_offsetof(struct pci4_claim_list, uid) == 16,
+    "offset of uid in struct pci4_claim_list");
+_Static_assert(__builtin_offsetof(struct pci4_claim_list, pid) == 20,
+    "offset of pid in struct pci4_claim_list");
+_Static_assert(__builtin_offsetof(struct pci4_claim_list, who) == 24,
+    "offset of who in struct pci4_claim_list");
 
 /*
  * Read 32 bits of any function's configuration space (`claim` 0), or a claimed one's view.
@@ -713,44 +752,53 @@ _Static_assert(__builtin_offsetof(struct pci4_dma_faults, nearest) == 320,
     "offset of nearest in struct pci4_dma_faults");
 
 /*
- * Row `index` of `total` of the mirror; `count` segments, of which the first are here.
+ * `count` rows of the mirror from number `index` of `total` on, the first from `segment` on.
+ *
+ * `kind` 0 memory, 1 a map; `name` and `who` 64 and 32 bytes for each row.  Segments that do
+ * not fit are asked for again, by row and `segment`.
  */
-struct pci4_dma_list {
+struct pci4_dma_page {
 	uint32_t index;
+	uint32_t segment;
 	uint32_t total;
-	uint32_t device;
 	uint32_t count;
-	uint64_t size;
-	char     who[32];
-	char     kind[8];
-	char     direction[16];
-	char     name[64];
-	uint64_t seg_addr[200];
-	uint64_t seg_len[200];
+	uint32_t device[20];
+	uint32_t kind[20];
+	uint32_t direction[20];
+	uint32_t nsegs[20];
+	uint64_t size[20];
+	uint8_t  name[1280];
+	uint8_t  who[640];
+	uint64_t seg_addr[100];
+	uint64_t seg_len[100];
 };
-_Static_assert(sizeof(struct pci4_dma_list) == 3344, "size of struct pci4_dma_list");
-_Static_assert(__builtin_offsetof(struct pci4_dma_list, index) == 0,
-    "offset of index in struct pci4_dma_list");
-_Static_assert(__builtin_offsetof(struct pci4_dma_list, total) == 4,
-    "offset of total in struct pci4_dma_list");
-_Static_assert(__builtin_offsetof(struct pci4_dma_list, device) == 8,
-    "offset of device in struct pci4_dma_list");
-_Static_assert(__builtin_offsetof(struct pci4_dma_list, count) == 12,
-    "offset of count in struct pci4_dma_list");
-_Static_assert(__builtin_offsetof(struct pci4_dma_list, size) == 16,
-    "offset of size in struct pci4_dma_list");
-_Static_assert(__builtin_offsetof(struct pci4_dma_list, who) == 24,
-    "offset of who in struct pci4_dma_list");
-_Static_assert(__builtin_offsetof(struct pci4_dma_list, kind) == 56,
-    "offset of kind in struct pci4_dma_list");
-_Static_assert(__builtin_offsetof(struct pci4_dma_list, direction) == 64,
-    "offset of direction in struct pci4_dma_list");
-_Static_assert(__builtin_offsetof(struct pci4_dma_list, name) == 80,
-    "offset of name in struct pci4_dma_list");
-_Static_assert(__builtin_offsetof(struct pci4_dma_list, seg_addr) == 144,
-    "offset of seg_addr in struct pci4_dma_list");
-_Static_assert(__builtin_offsetof(struct pci4_dma_list, seg_len) == 1744,
-    "offset of seg_len in struct pci4_dma_list");
+_Static_assert(sizeof(struct pci4_dma_page) == 4016, "size of struct pci4_dma_page");
+_Static_assert(__builtin_offsetof(struct pci4_dma_page, index) == 0,
+    "offset of index in struct pci4_dma_page");
+_Static_assert(__builtin_offsetof(struct pci4_dma_page, segment) == 4,
+    "offset of segment in struct pci4_dma_page");
+_Static_assert(__builtin_offsetof(struct pci4_dma_page, total) == 8,
+    "offset of total in struct pci4_dma_page");
+_Static_assert(__builtin_offsetof(struct pci4_dma_page, count) == 12,
+    "offset of count in struct pci4_dma_page");
+_Static_assert(__builtin_offsetof(struct pci4_dma_page, device) == 16,
+    "offset of device in struct pci4_dma_page");
+_Static_assert(__builtin_offsetof(struct pci4_dma_page, kind) == 96,
+    "offset of kind in struct pci4_dma_page");
+_Static_assert(__builtin_offsetof(struct pci4_dma_page, direction) == 176,
+    "offset of direction in struct pci4_dma_page");
+_Static_assert(__builtin_offsetof(struct pci4_dma_page, nsegs) == 256,
+    "offset of nsegs in struct pci4_dma_page");
+_Static_assert(__builtin_offsetof(struct pci4_dma_page, size) == 336,
+    "offset of size in struct pci4_dma_page");
+_Static_assert(__builtin_offsetof(struct pci4_dma_page, name) == 496,
+    "offset of name in struct pci4_dma_page");
+_Static_assert(__builtin_offsetof(struct pci4_dma_page, who) == 1776,
+    "offset of who in struct pci4_dma_page");
+_Static_assert(__builtin_offsetof(struct pci4_dma_page, seg_addr) == 2416,
+    "offset of seg_addr in struct pci4_dma_page");
+_Static_assert(__builtin_offsetof(struct pci4_dma_page, seg_len) == 3216,
+    "offset of seg_len in struct pci4_dma_page");
 
 /*
  * Row `index` of `total` of what clients hold.
@@ -803,37 +851,40 @@ _Static_assert(__builtin_offsetof(struct pci4_dma_check, text) == 8,
     "offset of text in struct pci4_dma_check");
 
 /*
- * Leaves from number `index` on, of `total`; `count` are in the answer.
+ * `count` leaves of the IOMMU's tables from requester id and bus address on.
  *
- * `direction` as in DmamapLoad.  Memory addresses are not told.
+ * `more` 1: there are others, from the answer's.  Memory addresses are not told.
  */
-struct pci4_iommu_list {
-	uint32_t index;
-	uint32_t total;
+struct pci4_iommu_page {
+	uint32_t requester;
+	uint32_t more;
+	uint64_t addr;
 	uint32_t count;
 	uint32_t pad;
 	uint32_t device[128];
 	uint32_t direction[128];
-	uint64_t addr[128];
-	uint64_t size[128];
+	uint64_t leaf_addr[128];
+	uint64_t leaf_size[128];
 };
-_Static_assert(sizeof(struct pci4_iommu_list) == 3088, "size of struct pci4_iommu_list");
-_Static_assert(__builtin_offsetof(struct pci4_iommu_list, index) == 0,
-    "offset of index in struct pci4_iommu_list");
-_Static_assert(__builtin_offsetof(struct pci4_iommu_list, total) == 4,
-    "offset of total in struct pci4_iommu_list");
-_Static_assert(__builtin_offsetof(struct pci4_iommu_list, count) == 8,
-    "offset of count in struct pci4_iommu_list");
-_Static_assert(__builtin_offsetof(struct pci4_iommu_list, pad) == 12,
-    "offset of pad in struct pci4_iommu_list");
-_Static_assert(__builtin_offsetof(struct pci4_iommu_list, device) == 16,
-    "offset of device in struct pci4_iommu_list");
-_Static_assert(__builtin_offsetof(struct pci4_iommu_list, direction) == 528,
-    "offset of direction in struct pci4_iommu_list");
-_Static_assert(__builtin_offsetof(struct pci4_iommu_list, addr) == 1040,
-    "offset of addr in struct pci4_iommu_list");
-_Static_assert(__builtin_offsetof(struct pci4_iommu_list, size) == 2064,
-    "offset of size in struct pci4_iommu_list");
+_Static_assert(sizeof(struct pci4_iommu_page) == 3096, "size of struct pci4_iommu_page");
+_Static_assert(__builtin_offsetof(struct pci4_iommu_page, requester) == 0,
+    "offset of requester in struct pci4_iommu_page");
+_Static_assert(__builtin_offsetof(struct pci4_iommu_page, more) == 4,
+    "offset of more in struct pci4_iommu_page");
+_Static_assert(__builtin_offsetof(struct pci4_iommu_page, addr) == 8,
+    "offset of addr in struct pci4_iommu_page");
+_Static_assert(__builtin_offsetof(struct pci4_iommu_page, count) == 16,
+    "offset of count in struct pci4_iommu_page");
+_Static_assert(__builtin_offsetof(struct pci4_iommu_page, pad) == 20,
+    "offset of pad in struct pci4_iommu_page");
+_Static_assert(__builtin_offsetof(struct pci4_iommu_page, device) == 24,
+    "offset of device in struct pci4_iommu_page");
+_Static_assert(__builtin_offsetof(struct pci4_iommu_page, direction) == 536,
+    "offset of direction in struct pci4_iommu_page");
+_Static_assert(__builtin_offsetof(struct pci4_iommu_page, leaf_addr) == 1048,
+    "offset of leaf_addr in struct pci4_iommu_page");
+_Static_assert(__builtin_offsetof(struct pci4_iommu_page, leaf_size) == 2072,
+    "offset of leaf_size in struct pci4_iommu_page");
 
 #ifdef __NetBSD__
 #define PCI4_IOC_VERSION          _IOWR('p', 1, struct pci4_version)
@@ -842,6 +893,7 @@ _Static_assert(__builtin_offsetof(struct pci4_iommu_list, size) == 2064,
 #define PCI4_IOC_CLAIM            _IOWR('p', 4, struct pci4_claim)
 #define PCI4_IOC_RELEASE          _IOWR('p', 5, struct pci4_handle)
 #define PCI4_IOC_CONF_WRITE       _IOWR('p', 6, struct pci4_conf_write)
+#define PCI4_IOC_CLAIM_LIST       _IOWR('p', 7, struct pci4_claim_list)
 #define PCI4_IOC_WINDOW_MAP       _IOWR('p', 16, struct pci4_window_map)
 #define PCI4_IOC_WINDOW_UNMAP     _IOWR('p', 17, struct pci4_handle)
 #define PCI4_IOC_WINDOW_READ      _IOWR('p', 18, struct pci4_window_data)
@@ -863,11 +915,11 @@ _Static_assert(__builtin_offsetof(struct pci4_iommu_list, size) == 2064,
 #define PCI4_IOC_DMAMAP_UNLOAD    _IOWR('p', 52, struct pci4_handle)
 #define PCI4_IOC_DMAMAP_DESTROY   _IOWR('p', 53, struct pci4_handle)
 #define PCI4_IOC_DMA_FAULTS       _IOWR('p', 54, struct pci4_dma_faults)
-#define PCI4_IOC_DMA_LIST         _IOWR('p', 55, struct pci4_dma_list)
 #define PCI4_IOC_DMA_USAGE        _IOWR('p', 56, struct pci4_dma_usage)
 #define PCI4_IOC_DMA_CHECK        _IOWR('p', 57, struct pci4_dma_check)
-#define PCI4_IOC_IOMMU_LIST       _IOWR('p', 58, struct pci4_iommu_list)
 #define PCI4_IOC_DMAMAP_LOAD_PIECE _IOWR('p', 59, struct pci4_dmamap_load_piece)
+#define PCI4_IOC_DMA_PAGE         _IOWR('p', 60, struct pci4_dma_page)
+#define PCI4_IOC_IOMMU_PAGE       _IOWR('p', 61, struct pci4_iommu_page)
 #endif
 
 #endif /* !_PCI4_ABI_H_ */

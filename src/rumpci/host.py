@@ -126,6 +126,22 @@ class Function:
         return next((bar for bar in self.bars if bar.index == index), None)
 
 
+@dataclass(frozen=True)
+class Holder:
+    """Who holds one function, as far as the host tells.
+
+    `who` is the name that it was claimed for, `pid` and `uid` the process and its user; all
+    None if nobody holds it, or if that is not told.  `allowed`: whether it is ours to claim.
+    """
+
+    address: Address
+    claimed: bool = False
+    who: str | None = None
+    pid: int | None = None
+    uid: int | None = None
+    allowed: bool = True
+
+
 class IntrType(enum.Enum):
     """How a function interrupts."""
 
@@ -318,6 +334,9 @@ class Host(Protocol):
 
     def functions(self) -> Sequence[Function]:
         """Every function there is, in bus order, bridges among them."""
+
+    def holders(self) -> Sequence[Holder]:
+        """Who holds each function, in bus order, and whether we may."""
 
     def conf_read(self, address: Address, reg: int) -> int:
         """Read configuration space of any function, claimed or not; absent reads ones.

@@ -178,12 +178,16 @@ class DmaUsage:
     objects_max: int
 
 
+NOT_TOLD = -1
+"""The `page` of a grant where the host does not tell."""
+
+
 @dataclass(frozen=True)
 class Grant:
     """One leaf of an IOMMU's tables, as the tables in memory have it now.
 
     `device` is whose table, `size` 4 KiB, 2 MiB or 1 GiB, `page` the address in the
-    machine's memory.
+    machine's memory, or NOT_TOLD.
     """
 
     device: Address

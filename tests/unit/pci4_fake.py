@@ -144,9 +144,15 @@ class Fake:
         m.count, m.seg_addr, m.seg_len = 1, (0x10000,), (m.length,)
         return m
 
-    def iommu_list(self, m: Any) -> Any:
+    def dma_page(self, m: Any) -> Any:
         m.total = m.count = 1
-        m.device, m.addr, m.size = (abi.pack_address(PLACE),), (0x10000,), (4096,)
+        m.device, m.nsegs = (abi.pack_address(PLACE),), (1,)
+        m.name, m.seg_addr, m.seg_len = b"ring", (0x10000,), (4096,)
+        return m
+
+    def iommu_page(self, m: Any) -> Any:
+        m.count, m.more = 1, 0
+        m.device, m.leaf_addr, m.leaf_size = (abi.pack_address(PLACE),), (0x10000,), (4096,)
         m.direction = (3,)
         return m
 

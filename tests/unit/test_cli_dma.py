@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import cast
 
 import pytest
-from hypothesis import given, strategies as st
+from hypothesis import HealthCheck, given, settings, strategies as st
 
 from rumpci.host import Address, Feature, Host
 from rumpci.host_dma import Direction, DmaInfo, DmaUsage, Fault, Grant, Segment
@@ -174,6 +174,7 @@ def unfold(run: Run) -> Iterator[Grant]:
         yield Grant(run.device, run.addr + at, 4096, run.page + at, run.direction)
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(pages, unique_by=lambda grant: (grant.device, grant.addr)))
 def test_runs_grant_what_the_leaves_did(grants: list[Grant]) -> None:
     found = runs(grants)

@@ -87,7 +87,9 @@ def everything(fake: Fake, host: Pci4Host) -> None:
     many = claim.dma_map(MapSpec(1 << 20, 100, 256))
     many.load([Piece(memory, 0, 4096)], Direction.READ)
     claim.dma_faults()
-    for listing in (host.interrupts, host.dma, host.dma_usage, host.dma_check, host.iommu):
+    for listing in (
+        host.interrupts, host.dma, host.dma_usage, host.dma_check, host.iommu, host.holders,
+    ):  # fmt: skip
         listing()
     loaded.unload()
     loaded.destroy()

@@ -50,7 +50,7 @@ def test_connections_come_and_go_with_one_bank(path: Path) -> None:
                 refused(errno.ENOMEM, raw.claim, EDU, nth=1)
             assert len({os.fstat(fd).st_ino for fd in kept}) == 1, number
             with Raw(path) as raw:  # the guard has let go of it before the next one asks
-                assert raw.ask(Op.DMA_LIST).total == 0
+                assert raw.ask(Op.DMA_PAGE).total == 0
         for fd in kept:
             os.close(fd)
 

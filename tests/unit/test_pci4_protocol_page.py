@@ -49,6 +49,11 @@ def test_every_control_is_told() -> None:
         assert f"`{control.name}` {control.value}" in PAGE
 
 
+def test_what_is_said_of_a_claim_is_told() -> None:
+    for flag in abi.Holding:
+        assert f"`{flag.name}` {flag.value}" in PAGE
+
+
 def test_it_can_be_read() -> None:
     lines = PAGE.splitlines()
     assert len(lines) < 400

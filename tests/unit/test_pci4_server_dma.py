@@ -31,9 +31,10 @@ def test_memory_and_maps(raw: Raw, other: Raw) -> None:
     segments = dma_load(raw, dmamap, memory.memory)
     assert segments.seg_addr[0] == memory.seg_addr[0]
     assert segments.seg_len[0] == memory.seg_len[0] == 8192
-    row = raw.ask(Op.DMA_LIST)
-    assert (row.total, row.kind, row.name, row.direction) == (2, "memory", "ring", "read+write")
-    assert raw.ask(Op.IOMMU_LIST).count == 2
+    row = raw.ask(Op.DMA_PAGE)
+    assert (row.total, row.count, row.kind[:2], row.direction[:2]) == (2, 2, (0, 1), (3, 3))
+    assert row.name.startswith(b"ring\0")
+    assert raw.ask(Op.IOMMU_PAGE).count == 2
     assert raw.ask(Op.DMA_USAGE).bytes == 8192
     assert raw.ask(Op.DMA_CHECK).total == 0
     refused(errno.EBUSY, raw.ask, Op.DMA_FREE, handle=memory.memory)
@@ -45,7 +46,7 @@ def test_memory_and_maps(raw: Raw, other: Raw) -> None:
     raw.ask(Op.DMAMAP_DESTROY, handle=dmamap)
     raw.ask(Op.DMA_FREE, handle=memory.memory)
     refused(errno.EINVAL, raw.ask, Op.DMA_FREE, handle=memory.memory)
-    assert raw.ask(Op.DMA_LIST).total == 0
+    assert raw.ask(Op.DMA_PAGE).total == 0
 
 
 def test_the_device_reads_what_the_client_wrote(raw: Raw) -> None:
@@ -121,9 +122,9 @@ def test_without_banks_there_is_no_memory(path: Path) -> None:
 
 
 def test_rows_that_there_are_not(raw: Raw) -> None:
-    for op in (Op.INTR_LIST, Op.DMA_LIST, Op.DMA_USAGE):
+    for op in (Op.INTR_LIST, Op.DMA_PAGE, Op.DMA_USAGE):
         refused(errno.EINVAL, raw.ask, op, index=1000)
-    assert raw.ask(Op.IOMMU_LIST, index=1000).count == 0
+    assert raw.ask(Op.IOMMU_PAGE, requester=1000).count == 0
     rows = raw.ask(Op.INTR_LIST).total
     states = {raw.ask(Op.INTR_LIST, index=index).state for index in range(rows)}
     assert "free" in states

@@ -50,7 +50,7 @@ def test_who_may_not_inspect_sees_its_own(path: Path) -> None:
         mine = raw.claim(EDU)
         dma_alloc(raw, mine, name="mine")
         theirs = guard.claim(guard.functions()[3].address, "theirs")
-        assert [raw.ask(op).total for op in (Op.DMA_LIST, Op.DMA_USAGE, Op.INTR_LIST)] == [1, 1, 1]
+        assert [raw.ask(op).total for op in (Op.DMA_PAGE, Op.DMA_USAGE, Op.INTR_LIST)] == [1, 1, 1]
         refused(errno.EACCES, raw.ask, Op.DMA_CHECK)
         theirs.release()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import os
 import threading
 from collections.abc import Sequence
 
@@ -14,7 +15,7 @@ from rumpci.guard.dma.mirror import Mirror
 from rumpci.guard.recorder import Recorder
 from rumpci.guard.report import interrupt_rows
 from rumpci.guard.router import Router
-from rumpci.host import Address, Function, InterruptInfo
+from rumpci.host import Address, Function, Holder, InterruptInfo
 from rumpci.host_dma import DmaInfo, DmaUsage, Grant
 from rumpci.machines.machine import Machine
 
@@ -43,6 +44,16 @@ class Guard:
         return [
             dataclasses.replace(function, claimed_by=holders.get(function.address))
             for function in self._machine.functions()
+        ]
+
+    def holders(self) -> Sequence[Holder]:
+        """See host.Host: as far as the guard knows, all of them are this process."""
+        us = os.getpid(), os.geteuid()
+        return [
+            Holder(f.address, True, f.claimed_by, *us)
+            if f.claimed_by is not None
+            else Holder(f.address, allowed=not f.is_bridge)
+            for f in self.functions()
         ]
 
     def conf_read(self, address: Address, reg: int) -> int:

@@ -6,7 +6,7 @@ own tests) may hold one.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -190,6 +190,14 @@ class Iommu(Protocol):
 
     def entries(self) -> Iterator[Grant]:
         """Every leaf of every table, read from the tables as the unit reads them."""
+
+    def entries_from(
+        self, place: tuple[int, int], devices: Collection[Address] | None
+    ) -> Iterator[tuple[int, Grant]]:
+        """As `entries`, with their requester ids, from (requester id, bus address) on.
+
+        Of these functions only, unless `devices` is None; no other's table is read.
+        """
 
 
 class Machine(Protocol):

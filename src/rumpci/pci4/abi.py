@@ -40,8 +40,10 @@ LOADED = 150
 """Segments of what is loaded at once."""
 FEW = 8
 """Segments of a piece that is loaded by itself."""
-SEGMENTS = 200
-"""Segments of a row of the mirror."""
+ROWS = 20
+"""Rows of the mirror in one answer."""
+SEGMENTS = 100
+"""Segments of these rows together."""
 LEAVES = 128
 """Leaves of an IOMMU's tables in one answer."""
 SHIM = 1024
@@ -49,7 +51,7 @@ SHIM = 1024
 
 
 class Op(enum.IntEnum):
-    """The operations; a number is never used again for another."""
+    """The operations; a number is never used again for another.  55 and 58 were others."""
 
     VERSION = 1
     LIST = 2
@@ -57,6 +59,7 @@ class Op(enum.IntEnum):
     CLAIM = 4
     RELEASE = 5
     CONF_WRITE = 6
+    CLAIM_LIST = 7
     WINDOW_MAP = 16
     WINDOW_UNMAP = 17
     WINDOW_READ = 18
@@ -78,11 +81,11 @@ class Op(enum.IntEnum):
     DMAMAP_UNLOAD = 52
     DMAMAP_DESTROY = 53
     DMA_FAULTS = 54
-    DMA_LIST = 55
     DMA_USAGE = 56
     DMA_CHECK = 57
-    IOMMU_LIST = 58
     DMAMAP_LOAD_PIECE = 59
+    DMA_PAGE = 60
+    IOMMU_PAGE = 61
 
 
 class Control(enum.IntEnum):
@@ -92,6 +95,14 @@ class Control(enum.IntEnum):
     MASK = 1
     PENDING = 2
     DISESTABLISH = 3
+
+
+class Holding(enum.IntFlag):
+    """What CLAIM_LIST says of a function; ALLOWED: this client may claim it."""
+
+    CLAIMED = 1
+    TOLD = 2
+    ALLOWED = 4
 
 
 class Header(Message):
@@ -129,6 +140,15 @@ class List(Message):
         F("class_", "u32"), F("header", "u32"), F("secondary", "i32"), F("pad", "u32"),
         F("bar_base", "u64", 6), F("bar_size", "u64", 6), F("bar_flags", "u32", 6),
         F("claimed_by", "char", NAME),
+    )  # fmt: skip
+
+
+class ClaimList(Message):
+    """Row `index` of `total`: who holds a function, process `pid`; `flags`: see `Holding`."""
+
+    FIELDS = (
+        F("index", "u32"), F("total", "u32"), F("address", "u32"), F("flags", "u32"),
+        F("uid", "u32"), F("pid", "i32"), F("who", "char", NAME),
     )  # fmt: skip
 
 
@@ -306,13 +326,18 @@ class DmaFaults(Message):
     )  # fmt: skip
 
 
-class DmaList(Message):
-    """Row `index` of `total` of the mirror; `count` segments, of which the first are here."""
+class DmaPage(Message):
+    """`count` rows of the mirror from number `index` of `total` on, the first from `segment` on.
+
+    `kind` 0 memory, 1 a map; `name` and `who` 64 and 32 bytes for each row.  Segments that do
+    not fit are asked for again, by row and `segment`.
+    """
 
     FIELDS = (
-        F("index", "u32"), F("total", "u32"), F("device", "u32"), F("count", "u32"),
-        F("size", "u64"), F("who", "char", NAME), F("kind", "char", 8), F("direction", "char", 16),
-        F("name", "char", 64), F("seg_addr", "u64", SEGMENTS), F("seg_len", "u64", SEGMENTS),
+        F("index", "u32"), F("segment", "u32"), F("total", "u32"), F("count", "u32"),
+        F("device", "u32", ROWS), F("kind", "u32", ROWS), F("direction", "u32", ROWS),
+        F("nsegs", "u32", ROWS), F("size", "u64", ROWS), F("name", "u8", 64 * ROWS),
+        F("who", "u8", NAME * ROWS), F("seg_addr", "u64", SEGMENTS), F("seg_len", "u64", SEGMENTS),
     )  # fmt: skip
 
 
@@ -332,31 +357,32 @@ class DmaCheck(Message):
     FIELDS = (F("index", "u32"), F("total", "u32"), F("text", "char", 512))
 
 
-class IommuList(Message):
-    """Leaves from number `index` on, of `total`; `count` are in the answer.
+class IommuPage(Message):
+    """`count` leaves of the IOMMU's tables from requester id and bus address on.
 
-    `direction` as in DmamapLoad.  Memory addresses are not told.
+    `more` 1: there are others, from the answer's.  Memory addresses are not told.
     """
 
     FIELDS = (
-        F("index", "u32"), F("total", "u32"), F("count", "u32"), F("pad", "u32"),
-        F("device", "u32", LEAVES), F("direction", "u32", LEAVES), F("addr", "u64", LEAVES),
-        F("size", "u64", LEAVES),
+        F("requester", "u32"), F("more", "u32"), F("addr", "u64"), F("count", "u32"),
+        F("pad", "u32"), F("device", "u32", LEAVES), F("direction", "u32", LEAVES),
+        F("leaf_addr", "u64", LEAVES), F("leaf_size", "u64", LEAVES),
     )  # fmt: skip
 
 
 STRUCTURES: dict[Op, type[Message]] = {
     Op.VERSION: Version, Op.LIST: List, Op.CONF_READ: ConfRead, Op.CONF_WRITE: ConfWrite,
-    Op.CLAIM: Claim, Op.RELEASE: Handle, Op.WINDOW_MAP: WindowMap, Op.WINDOW_UNMAP: Handle,
+    Op.CLAIM: Claim, Op.CLAIM_LIST: ClaimList, Op.RELEASE: Handle,
+    Op.WINDOW_MAP: WindowMap, Op.WINDOW_UNMAP: Handle,
     Op.WINDOW_READ: WindowData, Op.WINDOW_WRITE: WindowData, Op.WINDOW_BATCH: WindowBatch,
     Op.WINDOW_ACCESS: WindowAccess, Op.WINDOW_PRESENT: Handle, Op.WINDOW_BARRIER: Handle,
     Op.INTR_COUNT: IntrCount, Op.INTR_ALLOC: IntrAlloc, Op.INTR_ESTABLISH: IntrEstablish,
-    Op.INTR_CONTROL: IntrControl,
-    Op.INTR_RELEASE: Handle, Op.INTR_LIST: IntrList, Op.DMA_ALLOC: DmaAlloc, Op.DMA_FREE: Handle,
+    Op.INTR_CONTROL: IntrControl, Op.INTR_RELEASE: Handle, Op.INTR_LIST: IntrList,
+    Op.DMA_ALLOC: DmaAlloc, Op.DMA_FREE: Handle,
     Op.DMAMAP_LOAD_PIECE: DmamapLoadPiece, Op.DMAMAP_CREATE: DmamapCreate,
     Op.DMAMAP_LOAD: DmamapLoad, Op.DMAMAP_UNLOAD: Handle,
-    Op.DMAMAP_DESTROY: Handle, Op.DMA_FAULTS: DmaFaults, Op.DMA_LIST: DmaList,
-    Op.DMA_USAGE: DmaUsage, Op.DMA_CHECK: DmaCheck, Op.IOMMU_LIST: IommuList,
+    Op.DMAMAP_DESTROY: Handle, Op.DMA_FAULTS: DmaFaults, Op.DMA_PAGE: DmaPage,
+    Op.DMA_USAGE: DmaUsage, Op.DMA_CHECK: DmaCheck, Op.IOMMU_PAGE: IommuPage,
 }  # fmt: skip
 """The structure of each operation, in both directions."""
 

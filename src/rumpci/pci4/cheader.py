@@ -42,13 +42,14 @@ _HEAD = """\
 #include <sys/ioccom.h>
 #endif
 """
+_ENUMS: tuple[type[enum.IntEnum | enum.IntFlag], ...] = (abi.Op, abi.Control, abi.Holding)
 _TAIL = "#endif /* !_PCI4_ABI_H_ */\n"
 
 
 def header() -> str:
     """The text of the header."""
     parts = [_HEAD, "\n".join(_limits()) + "\n"]
-    parts += ["\n".join(_enum(kind)) + "\n" for kind in (abi.Op, abi.Control)]
+    parts += ["\n".join(_enum(kind)) + "\n" for kind in _ENUMS]
     parts += ["\n".join(_structure(kind)) + "\n" for kind in structures()]
     return "\n".join([*parts, "\n".join(_ioctls()) + "\n", _TAIL])
 
@@ -90,7 +91,7 @@ def _limits() -> Iterator[str]:
         yield f"#define PCI4_{name:<12} {number:<12}/* {_line(text)} */"
 
 
-def _enum(kind: type[enum.IntEnum]) -> Iterator[str]:
+def _enum(kind: type[enum.IntEnum | enum.IntFlag]) -> Iterator[str]:
     yield from _comment(kind)
     yield f"enum {c_name(kind)} {{"
     for member in kind:

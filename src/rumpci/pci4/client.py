@@ -3,6 +3,7 @@
 client_claim.py     a claimed function, its windows
 client_intr.py      its interrupts: events are read from descriptors, not asked for
 client_dma.py       its memory and maps
+client_listing.py   what is held, by whom: for tools
 client_link.py      requests and answers
 """
 
@@ -16,12 +17,13 @@ from typing import Any
 
 from rumpci.errors import HostRefused, MachineDied, NotSupported, RumpciError
 from rumpci.guard.config import check_address, check_register
-from rumpci.host import Address, Bar, Feature, Function, InterruptInfo, Space
-from rumpci.host_dma import Direction, DmaInfo, DmaUsage, Grant, Segment
+from rumpci.host import Address, Bar, Feature, Function, Holder, InterruptInfo, Space
+from rumpci.host_dma import DmaInfo, DmaUsage, Grant
 from rumpci.pci4 import abi
 from rumpci.pci4.abi import Op, unpack_address
 from rumpci.pci4.client_claim import Pci4Claim
 from rumpci.pci4.client_link import Connection, clip
+from rumpci.pci4.client_listing import Listings
 
 _IO, _WIDTH64, _PREFETCHABLE = 1, 2, 4
 
@@ -31,7 +33,7 @@ class Pci4Host:
 
     def __init__(self, connection: Connection, url: str) -> None:
         self.url = url
-        self._connection = connection
+        self._connection, self._listings = connection, Listings(connection)
         self._lock = threading.Lock()
         self._claims: set[Pci4Claim] = set()
         try:
@@ -70,35 +72,29 @@ class Pci4Host:
             self._claims.add(claim)
         return claim
 
+    def holders(self) -> Sequence[Holder]:
+        """See host.Host."""
+        return self._listings.holders()
+
     def interrupts(self) -> Sequence[InterruptInfo]:
         """See host.Host."""
-        return [_interrupt(row) for row in self._connection.rows(Op.INTR_LIST, abi.IntrList)]
+        return self._listings.interrupts()
 
     def dma(self) -> Sequence[DmaInfo]:
-        """See host.Host.  Of what has more than 200 segments, the first are here."""
-        return [_dma(row) for row in self._connection.rows(Op.DMA_LIST, abi.DmaList)]
+        """See host.Host.  It is told in pages, and the mirror may change from one to the next."""
+        return self._listings.dma()
 
     def dma_usage(self) -> Sequence[DmaUsage]:
         """See host.Host."""
-        return [_usage(row) for row in self._connection.rows(Op.DMA_USAGE, abi.DmaUsage)]
+        return self._listings.usage()
 
     def dma_check(self) -> Sequence[str]:
         """See host.Host."""
-        return [str(row.text) for row in self._connection.rows(Op.DMA_CHECK, abi.DmaCheck)]
+        return self._listings.check()
 
     def iommu(self) -> Sequence[Grant]:
-        """See host.Host.  `page` is 0: where memory is in the machine stays in the guard."""
-        found, index, total = list[Grant](), 0, 1
-        while index < total:
-            row: Any = self._connection.call(Op.IOMMU_LIST, abi.IommuList(index=index))
-            total, count = row.total, row.count
-            if not 0 < count <= len(row.addr) or count > total - index:
-                if total == index:
-                    break
-                raise self._connection.garbage(Op.IOMMU_LIST, f"{count} leaves of {total}")
-            found += _grants(row)
-            index += count
-        return found
+        """See host.Host.  `page` is NOT_TOLD; the tables may change from page to page."""
+        return self._listings.iommu()
 
     def close(self) -> None:
         """See host.Host."""
@@ -158,32 +154,3 @@ def _bar(row: Any, index: int) -> Bar:
         bool(flags & _WIDTH64),
         bool(flags & _PREFETCHABLE),
     )
-
-
-def _interrupt(row: Any) -> InterruptInfo:
-    counts = {"msi": row.msi, "msix": row.msix}
-    vectors = {name: count for name, count in counts.items() if count}
-    address = unpack_address(row.address)
-    return InterruptInfo(address, row.name, row.who, row.state, row.count, vectors)
-
-
-def _dma(row: Any) -> DmaInfo:
-    pairs = zip(row.seg_addr, row.seg_len, strict=True)
-    segments = tuple(Segment(*pair) for pair in pairs)[: row.count]
-    device = unpack_address(row.device)
-    return DmaInfo(device, row.who, row.kind, row.name, row.size, segments, row.direction)
-
-
-def _usage(row: Any) -> DmaUsage:
-    return DmaUsage(
-        unpack_address(row.device), row.who,
-        row.bytes, row.bytes_max, row.objects, row.objects_max,
-    )  # fmt: skip
-
-
-def _grants(row: Any) -> list[Grant]:
-    return [
-        Grant(unpack_address(row.device[i]), row.addr[i], row.size[i], 0,
-              Direction(row.direction[i] & 3))
-        for i in range(row.count)
-    ]  # fmt: skip

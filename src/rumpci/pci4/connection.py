@@ -15,7 +15,7 @@ from collections.abc import Callable
 from typing import Any
 
 from rumpci.errors import BadRequest, NotPermitted, NotSupported, RumpciError
-from rumpci.pci4 import abi, ops, ops_dma, ops_intr, ops_window
+from rumpci.pci4 import abi, ops, ops_dma, ops_intr, ops_listing, ops_window
 from rumpci.pci4.checks import clip
 from rumpci.pci4.ops_window import BatchStopped
 from rumpci.pci4.policy import Peer
@@ -33,6 +33,7 @@ OPERATIONS: dict[int, Operation] = {
     abi.Op.CONF_READ: ops.conf_read,
     abi.Op.CONF_WRITE: ops.conf_write,
     abi.Op.CLAIM: ops.claim,
+    abi.Op.CLAIM_LIST: ops_listing.claims,
     abi.Op.RELEASE: ops.release,
     abi.Op.WINDOW_MAP: ops_window.map_,
     abi.Op.WINDOW_UNMAP: ops_window.unmap,
@@ -43,7 +44,7 @@ OPERATIONS: dict[int, Operation] = {
     abi.Op.INTR_ESTABLISH: ops_intr.establish,
     abi.Op.INTR_CONTROL: ops_intr.control,
     abi.Op.INTR_RELEASE: ops_intr.release,
-    abi.Op.INTR_LIST: ops_intr.list_,
+    abi.Op.INTR_LIST: ops_listing.interrupts,
     abi.Op.DMA_ALLOC: ops_dma.alloc,
     abi.Op.DMA_FREE: ops_dma.free,
     abi.Op.DMAMAP_CREATE: ops_dma.create,
@@ -51,10 +52,10 @@ OPERATIONS: dict[int, Operation] = {
     abi.Op.DMAMAP_UNLOAD: ops_dma.unload,
     abi.Op.DMAMAP_DESTROY: ops_dma.destroy,
     abi.Op.DMA_FAULTS: ops_dma.faults,
-    abi.Op.DMA_LIST: ops_dma.list_,
-    abi.Op.DMA_USAGE: ops_dma.usage,
-    abi.Op.DMA_CHECK: ops_dma.check,
-    abi.Op.IOMMU_LIST: ops_dma.iommu,
+    abi.Op.DMA_PAGE: ops_listing.page,
+    abi.Op.DMA_USAGE: ops_listing.usage,
+    abi.Op.DMA_CHECK: ops_listing.check,
+    abi.Op.IOMMU_PAGE: ops_listing.iommu,
 }
 RAW: dict[int, RawOperation] = {
     abi.Op.DMAMAP_LOAD_PIECE: ops_dma.load_piece,

@@ -6,10 +6,11 @@ windows, interrupts and DMA are in the files beside; `connection.py` has the tab
 
 from __future__ import annotations
 
-from rumpci.errors import BadRequest, NoSuchDevice, NotPermitted, NotSupported
+from rumpci.errors import BadRequest, DeviceBusy, NoSuchDevice, NotPermitted, NotSupported
 from rumpci.host import Bar, Feature, Function, Space
 from rumpci.pci4 import abi
 from rumpci.pci4.checks import clip, shown
+from rumpci.pci4.seen import OTHER, may_see
 from rumpci.pci4.session import Session
 
 
@@ -37,7 +38,12 @@ def list_(session: Session, message: abi.List) -> None:
         raise BadRequest(
             f"listing function {message.index}", f"there are {len(functions)}", "stop before"
         )
-    _fill(message, functions[message.index])
+    function = functions[message.index]
+    _fill(message, function)
+    holder = function.claimed_by or ""
+    if holder and not may_see(session, function.address):
+        holder = OTHER
+    message.claimed_by = clip(holder, abi.NAME)
 
 
 def _fill(message: abi.List, function: Function) -> None:
@@ -45,7 +51,6 @@ def _fill(message: abi.List, function: Function) -> None:
     message.id, message.class_ = function.id, function.class_
     message.header = function.header
     message.secondary = -1 if function.secondary is None else function.secondary
-    message.claimed_by = clip(function.claimed_by or "", abi.NAME)
     bars = [function.bar(index) for index in range(6)]
     message.bar_base = [bar.base if bar else 0 for bar in bars]
     message.bar_size = [bar.size if bar else 0 for bar in bars]
@@ -86,6 +91,8 @@ def claim(session: Session, message: abi.Claim) -> None:
             f"the server's policy does not give it to user {session.account.uid}",
             "have a rule added to the policy (docs/serve.md)",
         )
+    if function.claimed_by and not may_see(session, address):  # the guard would tell the name
+        raise DeviceBusy(f"claiming {address} for {who}", f"{OTHER} has it", "wait for its release")
     message.claim = session.claim(function, who).handle
 
 

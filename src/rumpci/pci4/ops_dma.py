@@ -6,14 +6,11 @@ from collections.abc import Sequence
 
 from rumpci.errors import BadRequest, NoDmaMemory, NotSupported
 from rumpci.guard.dma.memory import GuardMemory
-from rumpci.host import Address
-from rumpci.host_dma import PAGE_SIZE, Direction, Grant, MapSpec, MemorySpec, Piece, Segment
+from rumpci.host_dma import PAGE_SIZE, Direction, MapSpec, MemorySpec, Piece, Segment
 from rumpci.pci4 import abi
 from rumpci.pci4.checks import clip, count, shown
 from rumpci.pci4.ops_window import sealed
-from rumpci.pci4.rows import listing, row_of
 from rumpci.pci4.session import Held, Session
-from rumpci.pci4.wire import Message
 
 _ALLOC = abi.RANGES
 """Segments and ranges of an allocation in its answer."""
@@ -190,55 +187,3 @@ def faults(session: Session, message: abi.DmaFaults) -> None:
         message.lost, message.addr = int(fault.lost), fault.addr
         message.verb, message.who = clip(fault.verb, 8), clip(fault.who, abi.NAME)
         message.reason, message.nearest = clip(fault.reason, 256), clip(fault.nearest, 256)
-
-
-# ---- listings --------------------------------------------------------------------------
-
-
-def list_(session: Session, message: abi.DmaList) -> None:
-    """DMA_LIST: a row of the mirror."""
-    row = row_of(session, message, session.guard.dma, lambda row: row.device)
-    if row is None:
-        return
-    message.device, message.count = abi.pack_address(row.device), len(row.segments)
-    message.size, message.who = row.size, clip(row.who, abi.NAME)
-    message.kind, message.direction = clip(row.kind, 8), clip(row.direction, 16)
-    message.name = clip(row.name, 64)
-    message.seg_addr, message.seg_len = _columns(row.segments[: abi.SEGMENTS])
-
-
-def usage(session: Session, message: abi.DmaUsage) -> None:
-    """DMA_USAGE: what one client holds."""
-    row = row_of(session, message, session.guard.dma_usage, lambda row: row.device)
-    if row is None:
-        return
-    message.device, message.who = abi.pack_address(row.device), clip(row.who, abi.NAME)
-    message.bytes, message.bytes_max = row.bytes, row.bytes_max
-    message.objects, message.objects_max = row.objects, row.objects_max
-
-
-def check(session: Session, message: abi.DmaCheck) -> None:
-    """DMA_CHECK: a difference; row 0 of none is an answer, not an error."""
-    found = listing(session, message, session.guard.dma_check, None)
-    message.total = len(found)
-    message.text = clip(found[message.index], 512) if message.index < len(found) else ""
-
-
-def iommu(session: Session, message: abi.IommuList) -> None:
-    """IOMMU_LIST: as many leaves as a message holds, from row `index` on."""
-    start = message.index
-    leaves = _leaves(session, message)
-    part = leaves[start : start + abi.LEAVES]
-    message.total, message.count = len(leaves), len(part)
-    message.device = [abi.pack_address(leaf.device) for leaf in part]
-    message.direction = [leaf.direction.value for leaf in part]
-    message.addr, message.size = [leaf.addr for leaf in part], [leaf.size for leaf in part]
-    if start + len(part) >= len(leaves):
-        session.rows = (None, ())
-
-
-def _leaves(session: Session, message: Message) -> Sequence[Grant]:
-    def device(leaf: Grant) -> Address:
-        return leaf.device
-
-    return listing(session, message, session.guard.iommu, device)

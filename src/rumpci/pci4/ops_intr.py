@@ -6,7 +6,6 @@ from rumpci.host import IntrType
 from rumpci.pci4 import abi
 from rumpci.pci4.checks import choice, clip, count
 from rumpci.pci4.deliver import Delivery
-from rumpci.pci4.rows import row_of
 from rumpci.pci4.session import Held, Session
 
 
@@ -77,15 +76,3 @@ def control(session: Session, message: abi.IntrControl) -> None:
     else:
         interrupt.disestablish()
         delivery.forget()
-
-
-def list_(session: Session, message: abi.IntrList) -> None:
-    """INTR_LIST: a row; of others' only with the right to inspect."""
-    row = row_of(session, message, session.guard.interrupts, lambda row: row.address)
-    if row is None:
-        return
-    message.address = abi.pack_address(row.address)
-    message.msi, message.msix = row.vectors.get("msi", 0), row.vectors.get("msix", 0)
-    message.count = row.count
-    message.name, message.who = clip(row.name, abi.NAME), clip(row.who, abi.NAME)
-    message.state = clip(row.state, abi.NAME)

@@ -17,7 +17,7 @@ import socket
 import struct
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Protocol, Self
 
 from rumpci.errors import TooMany
@@ -106,6 +106,10 @@ class Server:
     def connections(self) -> int:
         """How many there are."""
         return len(self._connections)
+
+    def sessions(self) -> Iterator[Session]:
+        """Those of all connections."""
+        return (one.session for one in self._connections.values() if one.session)
 
     # ---- from other threads and signal handlers -------------------------------------------
 
@@ -237,7 +241,7 @@ class Server:
             sock.close()
             self._accounts.forget_idle(account)
             return
-        session = Session(self, name, account, rights) if rights else None
+        session = Session(self, name, account, rights, peer.pid) if rights else None
         connection = Connection(sock, peer, session, name, self._buffer)
         self._connections[sock.fileno()] = connection
         if keeper:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
@@ -33,6 +33,9 @@ class Watcher(Protocol):
     """The part of a server that a session needs."""
 
     guard: Guard
+
+    def sessions(self) -> Iterable[Session]:
+        """Those of all connections."""
 
     def watch(self, fd: int, events: int, ready: Any) -> None:
         """Call `ready(events)` when a descriptor has one of these events."""
@@ -65,9 +68,11 @@ class Session:
     looked up at every access, so it has the windows themselves.
     """
 
-    def __init__(self, watcher: Watcher, name: str, account: Account, rights: Rights) -> None:
+    def __init__(
+        self, watcher: Watcher, name: str, account: Account, rights: Rights, pid: int = 0
+    ) -> None:
         self.watcher, self.guard, self.name = watcher, watcher.guard, name
-        self.account, self.rights = account, rights
+        self.account, self.rights, self.pid = account, rights, pid
         self.private = bool(watcher.guard.machine.memory.banks)
         self.greeted = False
         self.passed: Sequence[int] = ()  # descriptors that go with the answer

@@ -5,12 +5,14 @@ from __future__ import annotations
 import dataclasses
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from functools import partial
 
 import click
 
 from rumpci.host import Feature, Host
 from rumpci.host_dma import DmaInfo, DmaUsage, Segment
 from rumpci.tools.common import json_option, opened, print_json, size_text, table
+from rumpci.tools.watch import as_json as watch_json, watch, watch_option
 
 SHOWN = 3
 """So many ranges of a map are shown, and idle maps of a driver; of more, their number."""
@@ -22,13 +24,20 @@ NO_IOMMU = "there is no IOMMU: a device that is a bus master reaches all of the 
 @click.argument("host")
 @click.option("--check", "checks", is_flag=True, help="Compare the mirror with the IOMMU's tables.")
 @json_option
-def command(host: str, checks: bool, as_json: bool) -> int:
+@watch_option
+def command(host: str, checks: bool, as_json: bool, interval: float | None) -> int:
     """Show the DMA memory and maps of HOST: who has them, where they are on the bus, quotas.
 
     With --check, say instead how they differ from the IOMMU's tables; the exit status is 1 if
     they do.
     """
+    if checks and interval is not None:
+        raise click.UsageError("--check looks once; leave --watch out")
     with opened(host) as opened_host:
+        if interval is not None:
+            seen = partial(record, opened_host), partial(watched, opened_host)
+            watch(watch_json(seen[0]) if as_json else seen[1], interval)
+            return 0
         wrong = list(opened_host.dma_check()) if checks else []
         if as_json:
             print_json(record(opened_host) | ({"differences": wrong} if checks else {}))
@@ -40,12 +49,23 @@ def command(host: str, checks: bool, as_json: bool) -> int:
 
 def lines(host: Host) -> list[str]:
     """A table of allocations and maps, and one of what each client holds of its quotas."""
+    return [*_mirror(host), *_usage(host)]
+
+
+def watched(host: Host) -> list[str]:
+    """As `lines`; what fits a terminal first."""
+    return [*_usage(host), *_mirror(host)]
+
+
+def _mirror(host: Host) -> list[str]:
     rows = [_cells(row) for row in _without_idle(host.dma())]
+    heading = ("device", "driver", "kind", "name", "bytes", "direction", "bus addresses")
+    return table([heading, *rows])
+
+
+def _usage(host: Host) -> list[str]:
     usage = [_usage_cells(row) for row in host.dma_usage()]
-    mirror = table(
-        [("device", "driver", "kind", "name", "bytes", "direction", "bus addresses"), *rows]
-    )
-    return [*mirror, *table([("device", "driver", "memory", "objects"), *usage])]
+    return table([("device", "driver", "memory", "objects"), *usage])
 
 
 def check_lines(host: Host, wrong: Sequence[str]) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import pwd
 import sys
 from collections.abc import Sequence
 
@@ -12,7 +13,8 @@ from rich.markup import escape
 from rich.tree import Tree
 
 from rumpci.autoconf import Driver
-from rumpci.host import Function, Host
+from rumpci.guard import Guard
+from rumpci.host import Function, Holder, Host
 from rumpci.pci import PciAttachArgs, PciChipset, pci_devinfo
 from rumpci.tools.common import bar_text, json_option, opened, print_json
 from rumpci.tools.load import shipped_drivers
@@ -25,21 +27,27 @@ def command(host: str, as_json: bool) -> None:
     """List the devices of HOST."""
     with opened(host) as opened_host:
         rows = _rows(opened_host)
+        shared = not isinstance(opened_host, Guard)  # others may have claimed what is there
         if as_json:
-            print_json({"host": host, "functions": [_record(f, names) for f, names in rows]})
+            print_json({"host": host, "functions": [_record(*row) for row in rows]})
         else:
             features = ", ".join(f.name.lower() for f in opened_host.features if f.name)
-            tree = _tree(f"{host}  ({features})", rows)
+            tree = _tree(f"{host}  ({features})", rows, shared=shared)
             Console(width=None if sys.stdout.isatty() else 500).print(tree, highlight=False)
 
 
-Row = tuple[Function, list[str]]
+Row = tuple[Function, list[str], Holder]
 
 
 def _rows(host: Host) -> list[Row]:
-    """Every function, with the names of the shipped drivers that match it."""
+    """Every function, with the names of the shipped drivers that match it, and who holds it."""
     pc, drivers = PciChipset(host), shipped_drivers()
-    return [(function, _matching(pc, function, drivers)) for function in host.functions()]
+    holders = {holder.address: holder for holder in host.holders()}
+    return [
+        (function, _matching(pc, function, drivers), holders.get(at) or Holder(at))
+        for function in host.functions()
+        for at in (function.address,)
+    ]
 
 
 def _matching(pc: PciChipset, function: Function, drivers: Sequence[type[Driver]]) -> list[str]:
@@ -49,12 +57,14 @@ def _matching(pc: PciChipset, function: Function, drivers: Sequence[type[Driver]
     return [driver.name for driver in drivers if driver.match(pa)]
 
 
-def _tree(title: str, rows: Sequence[Row]) -> Tree:
+def _tree(title: str, rows: Sequence[Row], *, shared: bool) -> Tree:
     top = Tree(escape(title))
     buses = {0: top.add("bus 0")}
-    for function, drivers in rows:
+    width = max((len(_name(function)) for function, *_ in rows), default=0) if shared else 0
+    for function, drivers, holder in rows:
         bus = buses.setdefault(function.address.bus, top)
-        node = bus.add(escape(_line(function, drivers)))
+        who = "" if function.is_bridge else _who(drivers, holder, shared=shared)
+        node = bus.add(escape(f"{_name(function).ljust(width)}  {who}".rstrip()))
         for bar in function.bars:
             node.add(bar_text(bar))
         if function.secondary is not None:
@@ -62,16 +72,37 @@ def _tree(title: str, rows: Sequence[Row]) -> Tree:
     return top
 
 
-def _line(function: Function, drivers: Sequence[str]) -> str:
-    name = pci_devinfo(function.id, function.class_, showclass=True)
-    who = f"  driven by {function.claimed_by}" if function.claimed_by else ""
-    if not who and drivers:
-        who = f"  driver: {', '.join(drivers)}"
+def _name(function: Function) -> str:
     ids = f"{function.id & 0xFFFF:04x}:{function.id >> 16:04x}"
-    return f"{function.address} {ids} {name}{who}"
+    name = pci_devinfo(function.id, function.class_, showclass=True)
+    return f"{function.address} {ids} {name}"
 
 
-def _record(function: Function, drivers: Sequence[str]) -> dict[str, object]:
+def _who(drivers: Sequence[str], holder: Holder, *, shared: bool) -> str:
+    """Who holds a function; of a free one, whether it is ours to claim, and what would match."""
+    if holder.claimed:
+        return f"held by {_holder_text(holder)}" if shared else f"driven by {holder.who}"
+    if not holder.allowed:
+        return "free, but not yours by the policy"
+    matching = f"driver: {', '.join(drivers)}" if drivers else ""
+    return ", ".join(filter(None, ("free", matching))) if shared else matching
+
+
+def _holder_text(holder: Holder) -> str:
+    if holder.who is None or holder.uid is None:
+        return "another user"
+    return f"{holder.who} ({user_name(holder.uid)}, pid {holder.pid})"
+
+
+def user_name(uid: int) -> str:
+    """A user's name, or the number where there is none."""
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except (KeyError, OverflowError):
+        return f"uid {uid}"
+
+
+def _record(function: Function, drivers: Sequence[str], holder: Holder) -> dict[str, object]:
     return {
         "address": str(function.address),
         "vendor": function.id & 0xFFFF,
@@ -82,6 +113,14 @@ def _record(function: Function, drivers: Sequence[str]) -> dict[str, object]:
         "bridge": function.is_bridge,
         "secondary": function.secondary,
         "claimed_by": function.claimed_by,
+        "holder": _holder_record(holder) if holder.claimed else None,
+        "allowed": holder.allowed,
         "drivers": list(drivers),
         "bars": [dataclasses.asdict(bar) | {"space": bar.space.value} for bar in function.bars],
     }
+
+
+def _holder_record(holder: Holder) -> dict[str, object]:
+    """All null where it is not told."""
+    user = None if holder.uid is None else user_name(holder.uid)
+    return {"who": holder.who, "pid": holder.pid, "uid": holder.uid, "user": user}

@@ -11,7 +11,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rumpci.cpu import curcpu
-from rumpci.host import Address, Claim, Function, Host, Interrupt, InterruptInfo, IntrType, Window
+from rumpci.host import (
+    Address,
+    Claim,
+    Function,
+    Holder,
+    Host,
+    Interrupt,
+    InterruptInfo,
+    IntrType,
+    Window,
+)
 from rumpci.host_dma import (
     DmaInfo,
     DmaMap,
@@ -34,6 +44,10 @@ class Preempting:
     def functions(self) -> Sequence[Function]:
         """See host.Host."""
         return self._inner.functions()
+
+    def holders(self) -> Sequence[Holder]:
+        """See host.Host."""
+        return self._inner.holders()
 
     def conf_read(self, address: Address, reg: int) -> int:
         """See host.Host."""

@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("rumpci.guard")
 _FAULTS_KEPT = 256
+DIRECTIONS = ("", "read", "write", "read+write")
+"""What a row of the mirror says for a direction's value."""
 
 
 @dataclass(frozen=True)
@@ -204,8 +206,7 @@ class Client:
         direction: Direction,
     ) -> DmaInfo:
         """A row of the mirror for something of this client's."""
-        words = {Direction.READ: "read", Direction.WRITE: "write", Direction.BOTH: "read+write"}
-        text = words.get(direction, "")
+        text = DIRECTIONS[direction.value]
         return DmaInfo(self.device, self.who, kind, name, size, tuple(segments), text)
 
     def rows(self) -> Iterator[DmaInfo]:

@@ -139,6 +139,8 @@ class GuardMemory:
         union = Direction.NONE
         for load in self.loads:
             union |= load.direction
+            if union is Direction.BOTH:  # it may be loaded ten thousand times
+                break
         return self._client.row("memory", self.spec.name, self.size, self.segments, union)
 
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import random
 import threading
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Protocol
 
 from rumpci.guard.dma.banks import Banks
 from rumpci.guard.dma.client import Client, Quota
+from rumpci.guard.dma.map import GuardMap
+from rumpci.guard.dma.memory import GuardMemory
 from rumpci.guard.dma.nearest import nearest
 from rumpci.guard.dma.placing import Identity, NoDomain, Placing, Translated, bus_space_of
 from rumpci.guard.dma.pool import Pool, Tables
@@ -20,6 +23,8 @@ from rumpci.host_dma import PAGE_SIZE, Direction, DmaInfo, DmaUsage, Fault, Gran
 from rumpci.machines.machine import Domain, Iommu, IommuFault, Memory
 
 log = logging.getLogger("rumpci.guard")
+Place = tuple[int, int]
+"""A requester id, and a bus address of its."""
 
 
 class HasMemory(Protocol):
@@ -128,6 +133,20 @@ class Mirror:
             self.collect()
             return [row for _, client in sorted(self.clients.items()) for row in client.rows()]
 
+    def objects(self, devices: Collection[Address] | None) -> list[GuardMemory | GuardMap]:
+        """Every allocation and map of these functions (None: of all), in no order.
+
+        It takes no longer for what they are: their `info` can be asked for little by little.
+        """
+        with self.lock:
+            self.collect()
+            clients = [c for d, c in self.clients.items() if devices is None or d in devices]
+            found = list[GuardMemory | GuardMap]()
+            for client in clients:
+                found += client.memories
+                found += client.maps
+            return found
+
     def usage(self) -> list[DmaUsage]:
         """See host.Host.dma_usage."""
         with self.lock:
@@ -137,6 +156,21 @@ class Mirror:
         """See host.Host.iommu."""
         with self.lock:
             return list(self._iommu.entries()) if self._iommu else []
+
+    def grants_from(
+        self, place: Place, most: int, devices: Collection[Address] | None
+    ) -> tuple[list[Grant], Place | None]:
+        """Up to `most` leaves of these functions (None: of all) from (requester id, address) on.
+
+        And the place where the next one is; None if these are the last.
+        """
+        with self.lock:
+            entries = self._iommu.entries_from(place, devices) if self._iommu else iter(())
+            found = list(itertools.islice(entries, most + 1))
+        if len(found) <= most:
+            return [grant for _, grant in found], None
+        requester, following = found.pop()
+        return [grant for _, grant in found], (requester, following.addr)
 
     def check(self) -> list[str]:
         """See host.Host.dma_check: what the tables grant and the mirror does not, or otherwise."""

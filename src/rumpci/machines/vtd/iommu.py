@@ -8,7 +8,7 @@ Source: Intel VT-d specification 3.4 (lookup), 6.2-6.5 (what is cached and how i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 
 from rumpci.errors import BadDma, DeviceBusy, HostRefused, NoDmaMemory
 from rumpci.host import Address
@@ -124,12 +124,25 @@ class VtdIommu:
         return self._faults.read() if self._faults else []
 
     def entries(self) -> Iterator[Grant]:
+        """See Iommu."""
+        return (grant for _, grant in self.entries_from((0, 0), None))
+
+    def entries_from(
+        self, place: tuple[int, int], devices: Collection[Address] | None
+    ) -> Iterator[tuple[int, Grant]]:
         """See Iommu.  Nothing that is remembered here is used, but to name an aliased function."""
+        first, addr = place
         root = VTD_RTADDR(self._unit.read(VTD_RTADDR)).RTA << 12
         for bus, low, _ in self._present(root):
             table = ROOT(low).CTP << 12
             for devfn, context, high in self._present(table):
-                yield from self._leaves(bus << 8 | devfn, CONTEXT(context), CONTEXT_HI(high))
+                requester = bus << 8 | devfn
+                device = self._device_of(requester)
+                if requester < first or (devices is not None and device not in devices):
+                    continue
+                start = addr if requester == first else 0
+                for leaf in self._leaves(device, CONTEXT(context), CONTEXT_HI(high), start):
+                    yield requester, leaf
 
     def _present(self, table: int) -> Iterator[tuple[int, int, int]]:
         """(index, low, high) of the present entries of a root or context table."""
@@ -138,11 +151,15 @@ class VtdIommu:
             if halves[2 * index] & 1:
                 yield index, halves[2 * index], halves[2 * index + 1]
 
-    def _leaves(self, requester: int, low: CONTEXT, high: CONTEXT_HI) -> Iterator[Grant]:
+    def _device_of(self, requester: int) -> Address:
         domain = self._domains.get(requester)
-        device = domain.address if domain else function_of(requester)
+        return domain.address if domain else function_of(requester)
+
+    def _leaves(
+        self, device: Address, low: CONTEXT, high: CONTEXT_HI, start: int
+    ) -> Iterator[Grant]:
         table, level = low.SLPTPTR << 12, high.AW + 2
-        for addr, size, entry in leaves(self._unit.words, table, level):
+        for addr, size, entry in leaves(self._unit.words, table, level, start=start):
             page = entry & SLPTE.ADDR.mask & -size
             yield Grant(device, addr, size, page, _DIRECTION[entry & 3])
 

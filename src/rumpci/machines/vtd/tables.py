@@ -219,18 +219,23 @@ class SecondLevel:
 
 
 def leaves(
-    words: memoryview, table: int, level: int, base: int = 0
+    words: memoryview, table: int, level: int, base: int = 0, start: int = 0
 ) -> Iterator[tuple[int, int, int]]:
-    """(address, size, entry) of every page that a table leads to, read as the unit reads it."""
+    """(address, size, entry) of every page that a table leads to, read as the unit reads it.
+
+    What ends at `start` or below is left out, without a look at it.
+    """
     shift = shift_of(level)
-    for index, entry in enumerate(words[table >> 3 : (table >> 3) + 512].tolist()):
+    first = min(max(0, start - base) >> shift, 512)
+    there = words[(table >> 3) + first : (table >> 3) + 512].tolist()
+    for index, entry in enumerate(there, first):
         if not entry & ACCESS:
             continue
         addr = base + (index << shift)
         if level == 1 or entry & _LARGE:
             yield addr, 1 << shift, entry
         else:
-            yield from leaves(words, entry & _ADDR, level - 1, addr)
+            yield from leaves(words, entry & _ADDR, level - 1, addr, start)
 
 
 def _hull(ranges: list[Range]) -> Range | None:
