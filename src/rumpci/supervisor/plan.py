@@ -11,6 +11,9 @@ from rumpci.supervisor.isolate import User
 from rumpci.supervisor.process import Process
 from rumpci.supervisor.work import Work
 
+RESTARTS = ("on-failure", "never", "always")
+"""When a child is followed by another."""
+
 
 @dataclass(frozen=True)
 class Plan:

@@ -29,8 +29,6 @@ from rumpci.supervisor.work import show_lines
 
 _PAUSE_LEAST, _PAUSE_MOST = 0.1, 5.0
 _LONG_LIFE = 10.0
-RESTARTS = ("on-failure", "never", "always")
-"""When a child is followed by another."""
 LOADING_SECONDS = 10.0
 """How much longer than the watchdog's time it may take to start Python and load drivers."""
 

@@ -15,6 +15,7 @@ from rumpci.autoconf import Console, Driver
 from rumpci.disk import Disk, disks_of
 from rumpci.errors import NoSuchDevice
 from rumpci.nbd import Server
+from rumpci.signals import handled
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -77,17 +78,11 @@ def _disks(devices: Sequence[Driver]) -> Sequence[Disk]:
 @contextmanager
 def stopped_by_signals(server: Server) -> Iterator[None]:
     """SIGINT and SIGTERM end the server after what it is doing; the second one ends that too."""
-    before = {number: signal.getsignal(number) for number in SIGNALS}
 
     def stop(_number: int, _frame: FrameType | None) -> None:
         for number in SIGNALS:
             signal.signal(number, signal.default_int_handler)
         server.stop()
 
-    for number in SIGNALS:
-        signal.signal(number, stop)
-    try:
+    with handled(dict.fromkeys(SIGNALS, stop)):
         yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

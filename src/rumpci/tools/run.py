@@ -24,12 +24,13 @@ from rumpci.cpu import curcpu, own_cpu
 from rumpci.host import Host
 from rumpci.hosts import open_host, url
 from rumpci.hosts.keys import BANKS_MAX
+from rumpci.signals import handled
 from rumpci.supervisor import work
+from rumpci.supervisor.plan import RESTARTS, Plan
 from rumpci.supervisor.work import Work
 from rumpci.tools import nbd
 from rumpci.tools.load import load_drivers
 
-RESTARTS = ("on-failure", "never", "always")
 GUARDED = ("qemu", "model")
 """Schemes whose guard is in the process that opens them."""
 
@@ -176,7 +177,6 @@ def _is_guarded(host: str) -> bool:
 def _supervise(task: Work, apart: Apart) -> int:
     """Run the drivers in a child, with memory for DMA that it can be given."""
     from rumpci.supervisor import isolate
-    from rumpci.supervisor.plan import Plan
 
     user = isolate.find_user(apart.user) if apart.user else None
     plan = Plan(
@@ -221,12 +221,11 @@ def _recorded(host: Host, last: int) -> Iterator[None]:
     def show(_number: int = 0, _frame: FrameType | None = None) -> None:
         click.echo("\n".join(supervisor.last_lines(host, flight.Names(), last)), err=True)
 
-    before = signal.signal(signal.SIGUSR1, show)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGUSR1, before)
-        show()
+    with handled({signal.SIGUSR1: show}):
+        try:
+            yield
+        finally:
+            show()
 
 
 @contextmanager
