@@ -215,7 +215,7 @@ def test_what_cannot_be_kept_is_refused_and_the_next_driver_runs(
     one.until("kept None")
 
 
-@pytest.mark.parametrize("how", [["--in-process"], ["--preempt", "1"], ["--nbd", "unix:x"]])
+@pytest.mark.parametrize("how", [["--in-process"], ["--preempt", "1"]])
 def test_it_needs_a_process_of_the_drivers_own(tmp_path: Path, how: list[str]) -> None:
     odd = write(str(tmp_path / "odd.py"), "pass")
     status, _, err = run(odd, "--on", "model:edu", "--reload", *how)

@@ -15,6 +15,7 @@ import click
 
 from rumpci.errors import BadPolicy, NotSupported, ServerError
 from rumpci.guard import Guard
+from rumpci.pci4.life import Life
 from rumpci.pci4.policy import Policy, load
 from rumpci.pci4.server import Server
 from rumpci.signals import handled, waking
@@ -78,10 +79,16 @@ def _serve(
     guard: Guard, directory: Path, policy: Policy, policy_file: Path | None, mode: int
 ) -> None:
     path = _directory(directory) / SOCKET
-    with Server(guard, path, policy, mode=mode) as server, _signals(server, policy_file):
+    life = Life(guard)
+    with (
+        Server(guard, path, policy, mode=mode) as server,
+        _signals(server, policy_file),
+        life.watched(server, server.stop),
+    ):
         log.info("serve %s at %s", guard.url, path)
         server.run()
         log.info("stop %s", path)
+    life.check()
 
 
 def _directory(path: Path) -> Path:
