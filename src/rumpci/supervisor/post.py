@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from rumpci.cpu import Timer
+from rumpci.errors import RumpciError
 from rumpci.host import Address
 from rumpci.pci4.server import Server
 from rumpci.supervisor import control, flight
@@ -38,14 +39,19 @@ class Crew(Protocol):
     server: Server
     alarms: Alarms
     names: flight.Names
-    ending: bool
-    """Whether nothing is to follow: a signal came, or the machine ended."""
 
     def heard(self, post: Post, keeper: Keeper, kind: str, message: dict[str, Any]) -> None:
         """A child said what is not about its post alone."""
 
     def left(self, keeper: Keeper) -> None:
         """A child ended; what comes next is decided."""
+
+    def settle(self) -> None:
+        """A post's state changed: see whether all are done."""
+
+    @property
+    def ending(self) -> bool:
+        """Whether nothing is to follow: a signal came, or the machine ended."""
 
 
 class Post:
@@ -94,7 +100,7 @@ class Post:
             self.finish(End.of_signal(number))
 
     def finish(self, end: End) -> None:
-        """Nothing follows."""
+        """Nothing follows the child that runs, if one does."""
         self._drop_next()
         self.end = end
         if end.line:
@@ -173,8 +179,17 @@ class Post:
 
     def _again(self) -> None:
         self.due = None
-        self.keeper = self._keep(self._crew.plan.start(self.name))
+        self.keeper = self._started()
         self._go()
+        self._crew.settle()
+
+    def _started(self) -> Keeper | None:
+        """Another child; None, and the end, if there cannot be one."""
+        try:
+            return self._keep(self._crew.plan.start(self.name))
+        except RumpciError as error:
+            self.finish(End(str(error)))
+            return None
 
     # ---- a saved file ----------------------------------------------------------------------
 
@@ -189,7 +204,7 @@ class Post:
         if noticed is None or self._crew.ending:
             return
         self._drop_next()
-        self._next, self._noticed = self._keep(self._crew.plan.start(self.name)), noticed
+        self._next, self._noticed = self._started(), noticed
 
     def _replace(self) -> None:
         """The next child has loaded: it follows, as soon as the one that runs has ended."""

@@ -79,7 +79,7 @@ class Supervisor:
         self._posts = [Post(self, name, process) for name, process in named]
         console = Console(lambda text: click.echo(text, nl=False))
         self._rounds = Rounds(self._posts, console, self._units)
-        self.ending = self._begun = self._shown = False
+        self._ending = self._begun = self._shown = False
         self._debugging: deque[Keeper] = deque()  # who wants the terminal; the first has it
         self._serving: Post | None = None
 
@@ -106,6 +106,11 @@ class Supervisor:
             self._show_last()
         self._life.check()
         return self._status()
+
+    @property
+    def ending(self) -> bool:
+        """See Crew."""
+        return self._ending or self._life.over
 
     def _status(self) -> int:
         """The exit status.  Raises KeyboardInterrupt."""
@@ -143,7 +148,7 @@ class Supervisor:
         self._take_terminal(keeper)
         self._round_over(self._rounds.goes_on(keeper))
         self._begin_attaching()
-        self._settle()
+        self.settle()
 
     def _matched(self, post: Post, values: object) -> None:
         told = values if isinstance(values, dict) else {}
@@ -210,15 +215,15 @@ class Supervisor:
                 keeper.refuse(str(no_disk(names)) if keeper is keepers[0] else "")
 
     def _ran(self, keeper: Keeper) -> None:
-        if self.plan.restart == "always":  # it has nobody to wait for: it comes back
+        if self.plan.restart == "always" or keeper.was_asked:  # it waits for nobody: it comes back
             self._show()
             keeper.detach()
-        self._settle()
+        self.settle()
 
-    def _settle(self) -> None:
-        """If all that live have run, have the one that attached last detach; end without any."""
+    def settle(self) -> None:
+        """See Crew: if all that live have run, have the last to attach detach; end without any."""
         keepers = [post.keeper for post in self._posts if post.keeper]
-        if all(post.end for post in self._posts):
+        if all(post.end and not post.keeper for post in self._posts):
             self.server.stop()
         elif any(post.due for post in self._posts):
             return
@@ -253,24 +258,24 @@ class Supervisor:
         if number == signal.SIGINT and self._debugging:
             self._debugging[0].process.signal(number)
             return
-        self.ending = True
+        self._ending = True
         serving = self._serving.keeper if self._serving else None
         serves = serving is not None and not serving.was_told
         for post in self._posts:
             waits = post.keeper and post.keeper.state is State.RAN  # until nobody is served
             if not (serves and waits):
                 post.tell(number)
-        self._settle()
+        self.settle()
 
     def _lost(self) -> None:
         """The machine ended, and with it what everybody does."""
-        self.ending = True
+        self._ending = True
         for post in self._posts:
             if post.keeper:
                 post.keeper.kill("the machine ended")
             else:
                 post.tell(signal.SIGKILL)
-        self._settle()
+        self.settle()
 
     def _check(self) -> None:
         for post in self._posts:
