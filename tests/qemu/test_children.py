@@ -187,7 +187,7 @@ def test_a_child_may_claim_only_what_is_its(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("how", [["--in-process"], []])
 def test_one_that_matches_nothing_is_no_error_beside_others(tmp_path: Path, how: list[str]) -> None:
-    none = driver(tmp_path / "none.py", "0", "pass")
+    none = driver(tmp_path / "nil.py", "0", "pass")
     assert run(none, "edu", "--on", "model:edu", *how)[::2] == (0, "")
     status, out, err = run(none, "com", "--on", "model:edu", *how)
     assert status == 1
@@ -334,7 +334,7 @@ def test_when_qemu_dies_so_does_the_server(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "rumpci", "serve", "qemu:edu", "--socket", str(tmp_path)]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr
-        while "serve qemu:edu at" not in (line := process.stderr.readline()):
+        while " serve qemu:edu" not in (line := process.stderr.readline()):
             assert line
         os.kill(_qemu_of(process.pid), signal.SIGKILL)
         _, err = process.communicate(timeout=LIMIT_S)

@@ -57,7 +57,7 @@ class Run:
 
     def reloaded(self, *patterns: str) -> int:
         """Read until it was reloaded and said the rest, in any order; the milliseconds."""
-        taken, missing = 0, [r"rumpci: reloaded in (\d+) ms", *patterns]
+        taken, missing = 0, [r"rumpci: (?:\S+: )?reloaded in (\d+) ms", *patterns]
         while missing:
             found = self.until("|".join(missing))
             line = found.string

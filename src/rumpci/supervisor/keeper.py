@@ -60,9 +60,10 @@ class Given(Rights):
 
 @dataclass(frozen=True)
 class End:
-    """How a child ended: `line` is the error's, "" if there was none."""
+    """How a child ended: `line` is the error's, "" if there was none; it may be all drivers'."""
 
     line: str = ""
+    of_all: bool = False
     interrupted: bool = False
     terminated: bool = False
 
@@ -275,7 +276,7 @@ class Keeper:
         """How it ended; what has to be reported is printed."""
         said = self._first.get("done")
         if self.refusal:
-            return End(self.refusal)
+            return End(self.refusal, of_all=True)
         if said is None and self._told == signal.SIGTERM:
             return End(terminated=True)
         if (said is None and not self._told) or "failed" in self._first:

@@ -103,13 +103,18 @@ class Post:
         """Nothing follows the child that runs, if one does."""
         self._drop_next()
         self.end = end
-        if end.line:
-            self.say(end.line)
+        self._say_end(end)
 
-    def say(self, text: str, *, whole: bool = False) -> None:
+    def say(self, text: str) -> None:
         """Say something about this driver, which is named if there are others."""
-        one = whole or len(self._crew.plan.work.names) == 1
+        one = len(self._crew.plan.work.names) == 1
         say([f"rumpci: {text}" if one else f"rumpci: {self.name}: {text}"])
+
+    def _say_end(self, end: End) -> None:
+        if end.of_all:
+            say([f"rumpci: {end.line}"])
+        elif end.line:
+            self.say(end.line)
 
     def runs(self) -> None:
         """All that it gets is attached."""
@@ -221,8 +226,7 @@ class Post:
         self._go()
 
     def _await_save(self, end: End) -> None:
-        if end.line:
-            self.say(end.line)
+        self._say_end(end)
         if self._next is None:
             self.say("waiting for a save")
         elif self._next.loaded:
