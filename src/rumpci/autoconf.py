@@ -191,6 +191,7 @@ class Autoconf:
     `properties` are per driver name, for its devices; `devices` are the attached drivers, in order.
     `failing(doing, device, error)` is told what a driver raises, before anything is released.
     `kept` is by device, and changes: an attach takes a value out, a detach puts one in.
+    `units` numbers the devices, if others number theirs with it.
     """
 
     def __init__(
@@ -200,6 +201,7 @@ class Autoconf:
         properties: Mapping[str, Mapping[str, str]] | None = None,
         failing: Callable[[str, Driver, BaseException], None] | None = None,
         kept: dict[str, Any] | None = None,
+        units: Callable[[str], int] | None = None,
     ) -> None:
         self.failing = failing or (lambda _doing, _device, _error: None)
         self.pc = PciChipset(host)
@@ -207,7 +209,7 @@ class Autoconf:
         self.console = console or Console(lambda _text: None)
         self.devices: list[Driver] = []
         self._kept = {} if kept is None else kept
-        self._next = Units()
+        self._next = units or Units()
         self._attached = contextlib.ExitStack()
 
     def __enter__(self) -> Self:
@@ -223,35 +225,22 @@ class Autoconf:
         attach that fails; what was attached before stays attached.
         """
         before = len(self.devices)
-        buses: dict[int, str] = {0: "pci0"}
-        self.console.line("pci0 at mainbus0 bus 0")
-        for function in self.pc.host.functions():
-            bus = buses.get(function.address.bus, f"pci{function.address.bus}")
-            if function.secondary is not None:
-                self._note_bridge(function, bus, buses)
-            elif not function.is_bridge and function.claimed_by is None:
-                self._offer(function, bus, drivers)
+        for function, bus in offered(self.pc.host.functions(), self.console, self._next):
+            best, driver = self.best(function, drivers)
+            if best > 0:
+                self.attach_to(driver, function, bus)
+            else:
+                not_configured(function, bus, self.console)
         return self.devices[before:]
 
-    def _note_bridge(self, function: Function, bus: str, buses: dict[int, str]) -> None:
-        ppb = f"ppb{self._next('ppb')}"
-        name = pci_devinfo(function.id, function.class_)
-        self.console.line(f"{ppb} at {_place(function, bus)}: {name}")
-        secondary = function.secondary or 0
-        buses[secondary] = f"pci{len(buses)}"
-        self.console.line(f"{buses[secondary]} at {ppb} bus {secondary}")
-
-    def _offer(self, function: Function, bus: str, drivers: Sequence[type[Driver]]) -> None:
+    def best(self, function: Function, drivers: Sequence[type[Driver]]) -> tuple[int, type[Driver]]:
+        """Which of `drivers` matches best, and how well: the first of those; 0 is not at all."""
         pa = PciAttachArgs.of(self.pc, function)
         ranked = [(int(driver.match(pa) or 0), driver) for driver in drivers]
-        best, driver = max(ranked, key=lambda pair: pair[0], default=(0, Driver))
-        if best <= 0:
-            name = pci_devinfo(function.id, function.class_, showclass=True)
-            self.console.line(f"{name} at {_place(function, bus)} not configured")
-            return
-        self._attach(driver, function, bus)
+        return max(ranked, key=lambda pair: pair[0], default=(0, Driver))
 
-    def _attach(self, driver: type[Driver], function: Function, bus: str) -> None:
+    def attach_to(self, driver: type[Driver], function: Function, bus: str) -> None:
+        """Attach a device of `driver` to a function.  Raises DriverAttachError (EIO), as claim."""
         dev = driver(self._next(driver.name), self.console, self._properties.get(driver.name))
         dev.next_unit = self._next
         dev.kept = self._kept.pop(dev.xname, None)
@@ -291,6 +280,30 @@ class Autoconf:
     def close(self) -> None:
         """Detach every device, the last first; each is released even if its detach raises."""
         self._attached.close()
+
+
+def offered(
+    functions: Sequence[Function], console: Console, units: Callable[[str], int]
+) -> Iterator[tuple[Function, str]]:
+    """The functions that a driver may have, with their buses' names; says what the buses are."""
+    buses: dict[int, str] = {0: "pci0"}
+    console.line("pci0 at mainbus0 bus 0")
+    for function in functions:
+        bus = buses.get(function.address.bus, f"pci{function.address.bus}")
+        if function.secondary is not None:
+            ppb = f"ppb{units('ppb')}"
+            name = pci_devinfo(function.id, function.class_)
+            console.line(f"{ppb} at {_place(function, bus)}: {name}")
+            buses[function.secondary] = f"pci{len(buses)}"
+            console.line(f"{buses[function.secondary]} at {ppb} bus {function.secondary}")
+        elif not function.is_bridge and function.claimed_by is None:
+            yield function, bus
+
+
+def not_configured(function: Function, bus: str, console: Console) -> None:
+    """Say that no driver matches a function."""
+    name = pci_devinfo(function.id, function.class_, showclass=True)
+    console.line(f"{name} at {_place(function, bus)} not configured")
 
 
 def _place(function: Function, bus: str) -> str:

@@ -8,6 +8,7 @@ import os
 import socket
 import stat
 from pathlib import Path
+from typing import Self
 
 from rumpci.errors import ServerError
 
@@ -38,6 +39,13 @@ class Listener:
         except BaseException:
             self._sock.close()
             raise
+
+    @classmethod
+    def inherited(cls, fd: int, path: str | os.PathLike[str]) -> Self:
+        """One that another process made, by its descriptor; the file stays that process's."""
+        made = cls.__new__(cls)
+        made.path, made._sock, made._inode = Path(path), socket.socket(fileno=fd), -1
+        return made
 
     def fileno(self) -> int:
         """Its descriptor."""

@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import socket
 import sys
 
 import pytest
 
+from rumpci.cpu import own_cpu
 from rumpci.drivers.com import Com
 from rumpci.drivers.edu import Edu
 from rumpci.drivers.nvme import Nvme
+from rumpci.guard import Guard
 from rumpci.guard.recorder import Kind, Note, Recorder, source_of
 from rumpci.host import Address
+from rumpci.machines.model.machine import ModelMachine
+from rumpci.pci4.server import Server
+from rumpci.signals import waking
 from rumpci.supervisor import control, flight, registers
+from rumpci.supervisor.alarms import Alarms
+from rumpci.supervisor.talk import Talk
+from rumpci.supervisor.units import UnitBook
 
 AT = Address(1, 2, 31, 7)
 
@@ -86,6 +96,63 @@ def test_what_is_no_message_is_none(data: bytes) -> None:
         assert control.receive(ours) == {"kind": "done"}
         theirs.close()
         assert control.receive(ours) is None
+
+
+def test_a_descriptor_goes_with_a_message() -> None:
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with ours, theirs:
+        control.send_fd(ours, ours.fileno(), kind="run")
+        control.send(ours, kind="detach")
+        message, fd = control.receive_fd(theirs)
+        assert message == {"kind": "run"}
+        assert fd is not None
+        with socket.socket(fileno=fd) as same:
+            assert os.fstat(same.fileno()).st_ino == os.fstat(ours.fileno()).st_ino
+        assert control.receive_fd(theirs) == ({"kind": "detach"}, None)
+
+
+def test_answers_and_orders_are_kept_apart() -> None:
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with ours, theirs:
+        talk = Talk(theirs)
+        for message in ({"kind": "detach"}, {"kind": "unit", "number": 3}):
+            control.send(ours, **message)
+        assert talk.unit("ld") == 3
+        assert control.receive(ours) == {"kind": "unit", "name": "ld"}
+        with own_cpu() as cpu:
+            assert talk.order(cpu)["kind"] == "detach"
+        ours.close()
+        with pytest.raises(SystemExit):
+            talk.order()
+
+
+def test_units_are_the_lowest_that_are_free() -> None:
+    book, one, two = UnitBook(), object(), object()
+    assert [book.take("ld", owner) for owner in (one, two, one)] == [0, 1, 2]
+    assert book.take("edu", two) == 0
+    book.give(one)
+    assert [book.take("ld", two), book.take("ld", two), book.take("ld", two)] == [0, 2, 3]
+    assert book.take("edu", one) == 1
+
+
+def test_alarms_come_in_their_order_and_not_when_they_are_off() -> None:
+    came = list[str]()
+    with contextlib.closing(Guard(ModelMachine([]))) as guard, Server(guard) as server:
+        alarms = Alarms(server)
+        with waking(server), alarms.heeded():
+            alarms.after(0.02, lambda: came.append("second"))
+            alarms.after(0.01, lambda: came.append("first"))
+            alarms.after(0.0, lambda: came.append("never")).live = False
+            often = alarms.every(0.001, lambda: came.append("often"))
+
+            def stop() -> None:
+                often.live = False
+                alarms.after(0.05, server.stop)
+
+            alarms.after(0.03, stop)
+            server.run()
+    assert [word for word in came if word != "often"] == ["first", "second"]
+    assert "often" in came
 
 
 LINES = {

@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 
 from rumpci.errors import DeadWindow, DeviceBusy, NoSuchDevice
 from rumpci.guard.claim import GuardClaim
@@ -111,10 +111,10 @@ class Guard:
         """See host.Host."""
         return self.mirror.grants()
 
-    def stop_mastering(self) -> None:
-        """Let no claimed function start anything new: whoever had them is gone."""
+    def stop_mastering(self, addresses: Container[Address]) -> None:
+        """Let claimed functions start nothing new: whoever had them is gone."""
         with self._lock:
-            claims = list(self._claims.values())
+            claims = [claim for at, claim in self._claims.items() if at in addresses]
         for claim in claims:
             claim.stop_mastering()
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 from rumpci._native import Mapping
+from rumpci.errors import MachineDied
 from rumpci.host import Address, Feature, Function
 from rumpci.host_dma import Direction, Grant
 
@@ -96,6 +97,17 @@ class Bank:
     fd: int
     start: int
     size: int
+
+
+@runtime_checkable
+class Mortal(Protocol):
+    """A machine that is a program, which may end."""
+
+    ended: int
+    """A descriptor that polls readable once it has (pidfd_open(2))."""
+
+    def death(self) -> MachineDied:
+        """Why it ended, with its last words."""
 
 
 class Memory(Protocol):

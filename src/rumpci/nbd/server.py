@@ -13,7 +13,6 @@ import selectors
 import socket
 import time
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Self
 
 from rumpci.cpu import curcpu
@@ -30,6 +29,11 @@ STALL_SECONDS = 30.0
 TICK_SECONDS = 0.5
 """How often stalled clients are looked for."""
 RECV_BYTES = 256 << 10
+
+
+def listener(path: str | os.PathLike[str]) -> Listener:
+    """What NBD clients connect to.  Raises ServerError (EADDRINUSE or what the system says)."""
+    return Listener(path, socket.SOCK_STREAM, 0o600, MAX_CLIENTS, f"unix:{path}")
 
 
 class Client:
@@ -111,6 +115,8 @@ class Client:
 class Server:
     """Serves disks, by name, at a Unix socket; a context manager that removes the socket.
 
+    `path` is its file's, or a listener that is there already.
+
     `once` ends `serve` when the last client has left; who is silent for `stall_seconds` in
     the middle of a message is dropped.  Raises ServerError (EADDRINUSE
     or what the system says) if the socket cannot be had.
@@ -118,19 +124,18 @@ class Server:
 
     def __init__(
         self,
-        path: str | os.PathLike[str],
+        path: str | os.PathLike[str] | Listener,
         disks: Mapping[str, Disk],
         *,
         once: bool = False,
         stall_seconds: float = STALL_SECONDS,
     ) -> None:
-        self.path = Path(path)
+        self._listener = path if isinstance(path, Listener) else listener(path)
+        self.path = self._listener.path
         self._disks, self._once, self.stall_seconds = disks, once, stall_seconds
         self._clients: list[Client] = []
         self._served = self._stopping = False
         self._refill = 0.0
-        where = f"unix:{self.path}"
-        self._listener = Listener(self.path, socket.SOCK_STREAM, 0o600, MAX_CLIENTS, where)
         self._selector = selectors.EpollSelector()
         self._bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._selector.register(self._bell, selectors.EVENT_READ)

@@ -88,6 +88,7 @@ class Connection:
         self._buffer = buffer
         self._view = memoryview(buffer)
         self._refused = 0
+        self.turns = 0  # requests
 
     def turn(self) -> None:
         """Answer one request, if there is one.  Raises Closed, OSError."""

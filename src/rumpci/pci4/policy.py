@@ -75,11 +75,15 @@ class Rule:
 
 @dataclass(frozen=True)
 class Rights:
-    """What one process may: claim what `devices` match; `inspect` what others hold."""
+    """What one process may: claim what `devices` match; `inspect` what others hold.
+
+    `owner` is whose its banks of DMA memory are for good: without one, its user's.
+    """
 
     devices: tuple[str, ...]
     inspect: bool
     limits: Limits
+    owner: str = ""
 
     def may_claim(self, function: Function) -> bool:
         """Whether one of its patterns matches the function."""

@@ -84,7 +84,6 @@ class Server:
         self._ready: dict[int, Callable[[int], None]] = {}
         self._connections: dict[int, Connection] = {}
         self._keepers: dict[int, Keeper] = {}
-        self.turns = 0  # requests, of all clients
         self._accounts = Accounts()
         self._buffer = bytearray(BUFFER)
         self._calls: deque[Callable[[], None]] = deque()
@@ -122,6 +121,11 @@ class Server:
         """Have the loop call `what`."""
         self._calls.append(what)
         os.eventfd_write(self._bell, 1)
+
+    def turns(self, sock: socket.socket) -> int:
+        """How many requests the client behind an adopted socket has made; 0 once it left."""
+        connection = self._connections.get(sock.fileno())
+        return connection.turns if connection else 0
 
     def adopt(
         self, sock: socket.socket, rights: Rights | None = None, keeper: Keeper | None = None
@@ -260,7 +264,7 @@ class Server:
         if events & _ENDED:
             self._drop(connection, fd, "it left")
             return
-        self.turns += 1
+        connection.turns += 1
         try:
             connection.turn()
         except Closed as why:

@@ -97,7 +97,8 @@ class Session:
         self.account.take("claims", self.rights.limits)
         try:
             # the user's, not the connection's: a bank is its owner's for good
-            private = f"user {self.account.uid}" if self.private else None
+            owner = self.rights.owner or f"user {self.account.uid}"
+            private = owner if self.private else None
             claim = self.guard.claim(function.address, who, private=private)
         except BaseException:
             self.account.give("claims")

@@ -9,8 +9,9 @@ from __future__ import annotations
 import fcntl
 import mmap
 import os
+from collections.abc import Callable
 
-from rumpci.cpu import Cpu
+from rumpci.cpu import Cpu, Handler
 
 _SIZE = mmap.PAGESIZE
 
@@ -47,11 +48,18 @@ class Beat:
 
 
 class BeatingCpu(Cpu):
-    """The processor of a child: each of its waits is seen."""
+    """The processor of a child: each of its waits is seen.
 
-    def __init__(self, beat: Beat) -> None:
+    `failed(error)` is called when a handler raised.
+    """
+
+    def __init__(self, beat: Beat, failed: Callable[[Exception], None]) -> None:
         super().__init__()
-        self._words = beat.words
+        self._words, self._on_failure = beat.words, failed
+
+    def _failed(self, handler: Handler, error: Exception) -> None:
+        super()._failed(handler, error)
+        self._on_failure(error)
 
     def _wait(self, seconds: float, also: int | None = None) -> list[tuple[int, int]]:
         self._begin()

@@ -5,20 +5,25 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from rumpci.supervisor.isolate import User
 from rumpci.supervisor.process import Process
 from rumpci.supervisor.work import Work
+from rumpci.tools.nbd import Service
+
+RESTARTS = ("on-failure", "never", "always")
+"""When a child is followed by another."""
 
 
 @dataclass(frozen=True)
 class Plan:
     """A supervised run: how much to say, how long a hang may be (seconds; 0: for ever).
 
-    `reload` starts the drivers again when a file is saved; `keep` hands their state over;
-    below `writes` the drivers may change files.
+    `reload` starts a driver again when its file is saved; `keep` hands its state over; `pdb`
+    has a debugger look at what it raises; below `writes` drivers may change files.
+    `service` says where disks are served.
     """
 
     work: Work
@@ -29,15 +34,18 @@ class Plan:
     restart: str = "never"
     reload: bool = False
     keep: bool = False
+    pdb: bool = False
     writes: Sequence[str] = ()
+    service: Service | None = None
 
-    @property
-    def job(self) -> dict[str, Any]:
-        """What the child is told."""
+    def start(self, name: str) -> Process:
+        """A child, which begins to load the driver `name`.  Raises DriverError (EIO)."""
+        return Process(self._job(name), self.user)
+
+    def _job(self, name: str) -> dict[str, Any]:
+        """What a child is told."""
         how = logging.getLogger().getEffectiveLevel()
-        job = {"work": asdict(self.work), "level": self.level, "log": how, "path": sys.path}
-        return {**job, "reload": self.reload, "keep": self.keep, "writes": self.writes}
-
-    def start(self) -> Process:
-        """A child, which begins to load the drivers.  Raises DriverError (EIO)."""
-        return Process(self.job, self.user)
+        work = asdict(replace(self.work, names=[name]))
+        job = {"work": work, "level": self.level, "log": how, "path": sys.path}
+        job |= {"reload": self.reload, "keep": self.keep, "pdb": self.pdb}
+        return {**job, "writes": self.writes}

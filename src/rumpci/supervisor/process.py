@@ -46,18 +46,6 @@ class Process:
         """Its process, and the group of all that it started."""
         return self._popen.pid
 
-    def go(self, kept: dict[str, Any] | None = None) -> None:
-        """The host is there, and this is what the child before it kept."""
-        with contextlib.suppress(OSError):
-            control.send(self.told, kind="go", kept=kept or {})
-
-    def first_word(self) -> dict[str, Any]:
-        """What it said first, which stays there to be received; {} if it ended without one."""
-        try:
-            return control.receive(self.told, socket.MSG_PEEK) or {}
-        except OSError:
-            return {}
-
     def signal(self, number: int) -> None:
         """Send it a signal; one that has ended gets none."""
         with contextlib.suppress(ProcessLookupError):

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass, field
 
+from rumpci.errors import MachineDied
 from rumpci.guard import Guard
-from rumpci.guard.recorder import Note, Quarantined
-from rumpci.host import InterruptInfo
+from rumpci.guard.recorder import SIZE, Note, Quarantined
+from rumpci.host import Address, InterruptInfo
 from rumpci.host_dma import DmaInfo, Fault
 from rumpci.supervisor import flight
 
@@ -30,17 +32,18 @@ class Snapshot:
     faults: Sequence[Fault]
 
 
-def snapshot(guard: Guard) -> Snapshot:
-    """What is under way now."""
+def snapshot(guard: Guard, devices: Container[Address]) -> Snapshot:
+    """What is under way now with these devices; `total` is of all."""
     recorder = guard.recorder
-    notes, when = recorder.last(OPERATIONS), time.monotonic_ns()
-    total = recorder.total
-    guard.mirror.collect()
+    when, total = time.monotonic_ns(), recorder.total
+    notes = [note for note in recorder.last(SIZE) if note.device in devices]
+    with contextlib.suppress(MachineDied):
+        guard.mirror.collect()
     return Snapshot(
-        when, total, notes,
-        [row for row in guard.interrupts() if row.who],
-        [row for row in guard.dma() if row.direction],
-        list(recorder.faults),
+        when, total, notes[-OPERATIONS:],
+        [row for row in guard.interrupts() if row.who and row.address in devices],
+        [row for row in guard.dma() if row.direction and row.device in devices],
+        [fault for fault in recorder.faults if fault.device in devices],
     )  # fmt: skip
 
 

@@ -8,23 +8,26 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 _DEBOUNCE_MS, _STEP_MS, _TURN_MS = 200, 20, 200
 
 
 class Saves:
-    """Watches `files`, and what else `also` says, until it is closed."""
+    """Watches `files`, and what else `also` says, until it is closed.
+
+    `tell` is called, in the thread that watches, whenever something was saved.
+    """
 
     def __init__(self, files: Iterable[Path]) -> None:
         self._own = {file.resolve() for file in files}
         self._also: set[Path] | None = None
         self._directories = {file.parent for file in self._own}
         self._stamps = self._look()
-        self._lock = threading.Condition()
+        self._lock = threading.Lock()
         self._saved: float | None = None
-        self._tell: Callable[[], None] | None = None
+        self.tell: Callable[[], None] = _nobody
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="saves", daemon=True)
         self._thread.start()
@@ -43,25 +46,6 @@ class Saves:
         with self._lock:
             saved, self._saved = self._saved, None
             return saved
-
-    def wait(self, seconds: float) -> float | None:
-        """As `take`, after at most `seconds`."""
-        with self._lock:
-            self._lock.wait_for(lambda: self._saved is not None, seconds)
-        return self.take()
-
-    @contextlib.contextmanager
-    def telling(self, tell: Callable[[], None]) -> Iterator[None]:
-        """Call `tell`, in the thread that watches, whenever something was saved."""
-        with self._lock:
-            self._tell = tell
-            if self._saved is not None:
-                tell()
-        try:
-            yield
-        finally:
-            with self._lock:  # from here on it is not called, and what it needs may go
-                self._tell = None
 
     def _watch(self) -> None:
         import watchfiles  # it is slow, and the host is being opened meanwhile
@@ -92,6 +76,8 @@ class Saves:
     def _note(self) -> None:
         with self._lock:
             self._saved = time.monotonic()
-            self._lock.notify_all()
-            if self._tell:
-                self._tell()
+        self.tell()
+
+
+def _nobody() -> None:
+    """Who is told before `tell` is set."""

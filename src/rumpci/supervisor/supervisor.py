@@ -1,321 +1,297 @@
-"""`rumpci run`: holds the host, serves it to a child that runs the drivers, and sees it end.
+"""`rumpci run`: holds the host, serves it to children that run the drivers, sees them end.
 
-There is one child, for all drivers of a run; nothing here but `run` knows that.
+Each driver has a child of its own (post.py).  They attach one device after the other
+(attaching.py), then run side by side; when all have run, they detach, the last one first.  What
+ends one child is nothing to the others.
 """
 
 from __future__ import annotations
 
 import contextlib
-import select
 import signal
 import time
-from collections.abc import Callable, Iterator
-from types import FrameType
+from collections import deque
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import click
 
-from rumpci.errors import NotSupported, RumpciError
+from rumpci.autoconf import Console
+from rumpci.errors import NotSupported
 from rumpci.guard import Guard
-from rumpci.pci4.policy import Rights
+from rumpci.listen import Listener
+from rumpci.nbd.server import listener
+from rumpci.pci4.life import Life
 from rumpci.pci4.server import Server
-from rumpci.supervisor import control, flight, registers
-from rumpci.supervisor.failure import DriverDied
+from rumpci.signals import Handling, handled, waking
+from rumpci.supervisor import flight
+from rumpci.supervisor.alarms import Alarms
+from rumpci.supervisor.attaching import Rounds
+from rumpci.supervisor.keeper import Keeper, State, say
 from rumpci.supervisor.plan import Plan
+from rumpci.supervisor.post import Post
 from rumpci.supervisor.process import Process
-from rumpci.supervisor.reload import Reloads
-from rumpci.supervisor.report import OPERATIONS, Report, Snapshot, snapshot
-from rumpci.supervisor.work import show_lines
+from rumpci.supervisor.report import OPERATIONS
+from rumpci.supervisor.units import UnitBook
+from rumpci.supervisor.work import no_device, show_lines
+from rumpci.tools.nbd import Service, no_disk
 
-_PAUSE_LEAST, _PAUSE_MOST = 0.1, 5.0
-_LONG_LIFE = 10.0
-RESTARTS = ("on-failure", "never", "always")
-"""When a child is followed by another."""
-LOADING_SECONDS = 10.0
-"""How much longer than the watchdog's time it may take to start Python and load drivers."""
+_LOOK_SECONDS = 0.25
+"""The watchdog looks as often as this at least."""
 
 
-def run(plan: Plan, process: Process, open_guard: Callable[[], object]) -> int:
-    """Run it, and again as `plan.restart` says; the exit status.
+def run(plan: Plan, processes: Sequence[Process], open_guard: Callable[[], object]) -> int:
+    """Run it, and again as `plan.restart` and `plan.reload` say; the exit status.
 
-    `process` is its first child, which was started before: it loads while this opens the host.
+    `processes` are the first children, which load while this opens the host.
 
-    Raises what keeps it from running, DriverDied, KeyboardInterrupt.
+    Raises what keeps it from running, MachineDied, KeyboardInterrupt.
     """
     with contextlib.ExitStack() as stack:
-        stack.enter_context(contextlib.closing(process))
         guard = stack.enter_context(contextlib.closing(open_guard()))  # type: ignore[type-var]
         if not isinstance(guard, Guard):
             raise NotSupported(
                 f"supervising drivers on {plan.work.host}", "its guard is another process",
                 "run it with --in-process",
             )  # fmt: skip
-        if plan.reload:
-            return _reloading(plan, guard, process)
-        pause, status = _PAUSE_LEAST, None
-        while status is None:
-            since = time.monotonic()
-            status = _once(plan, guard, process)
-            if status is None:
-                pause = _PAUSE_LEAST if time.monotonic() - since > _LONG_LIFE else pause
-                time.sleep(pause)
-                pause = min(2 * pause, _PAUSE_MOST)
-                process = stack.enter_context(contextlib.closing(plan.start()))
-        return status
+        disks = None
+        if plan.service:
+            disks = stack.enter_context(contextlib.closing(listener(plan.service.path)))
+        server = stack.enter_context(Server(guard))
+        return Supervisor(plan, guard, server, processes, disks).run()
 
 
-def _reloading(plan: Plan, guard: Guard, process: Process) -> int:
-    """Let one child follow the other as files are saved, until a signal ends it."""
-    with contextlib.closing(Reloads(plan)) as reloads:
-        while True:
-            with contextlib.closing(process):
-                status = _until_save(plan, guard, process, reloads)
-            if status is not None:
-                return status
-            process = reloads.following()
-
-
-def _until_save(plan: Plan, guard: Guard, process: Process, reloads: Reloads) -> int | None:
-    """Let a child live; its status if a signal told it to end, else None."""
-    with Server(guard) as server:
-        keeper = Keeper(plan, guard, server, process, reloads)
-        with signals(keeper), watching(keeper), reloads.beside(server, process):
-            server.run()
-    try:
-        status = keeper.end()
-    except DriverDied as death:
-        if keeper.was_told:
-            raise
-        _print([f"rumpci: {death}"])
-        return None
-    except KeyboardInterrupt:
-        if keeper.was_told or not reloads.asked:
-            raise
-        return None
-    return status if keeper.was_told else None
-
-
-def _once(plan: Plan, guard: Guard, process: Process) -> int | None:
-    """Let a child live; its status, or None if there is to be another."""
-    with Server(guard) as server:
-        keeper = Keeper(plan, guard, server, process)
-        with signals(keeper), watching(keeper):
-            server.run()
-    try:
-        status = keeper.end()
-    except DriverDied as death:
-        if plan.restart == "never" or not keeper.was_attached:
-            raise
-        _print([f"rumpci: {death}", "rumpci: restarting"])
-        return None
-    finally:
-        process.close()
-    return None if plan.restart == "always" and not keeper.was_told else status
-
-
-class Keeper:
-    """Looks after one child: the server tells it when it leaves, the kernel when it ended."""
+class Supervisor:
+    """The posts of a run, and what they share (see post.Crew); `disks`: where they are served."""
 
     def __init__(
         self,
         plan: Plan,
         guard: Guard,
         server: Server,
-        process: Process,
-        reloads: Reloads | None = None,
+        processes: Sequence[Process],
+        disks: Listener | None = None,
     ) -> None:
-        self._plan, self._guard, self._server = plan, guard, server
-        self.process, self._reloads = process, reloads
-        self._names = flight.Names()
-        self._heard_of: dict[str, dict[str, Any]] = {}
-        self._state: Snapshot | None = None
-        self._status: int | None = None
-        self._told: int | None = None  # the signal that told us to end
-        self._hung = self._gone = False
-        self._seen, self._since = (-1, -1, -1), time.monotonic()
-        self._quarantined = len(guard.recorder.quarantines)
-        server.watch(process.told.fileno(), select.EPOLLIN, self._spoke)
-        server.watch(process.pidfd, select.EPOLLIN, self._ended)
-        rights = Rights(("*",), inspect=False, limits=server.policy.limits)
-        server.adopt(process.bus, rights, self)
-        process.go(reloads.kept if reloads else None)
+        self.plan, self.server, self._guard, self._disks = plan, server, guard, disks
+        self.alarms, self.names = Alarms(server), flight.Names()
+        self._life, self._units = Life(guard), UnitBook()
+        named = zip(plan.work.names, processes, strict=True)
+        self._posts = [Post(self, name, process) for name, process in named]
+        console = Console(lambda text: click.echo(text, nl=False))
+        self._rounds = Rounds(self._posts, console, self._units)
+        self._ending = self._begun = self._shown = False
+        self._debugging: deque[Keeper] = deque()  # who wants the terminal; the first has it
+        self._serving: Post | None = None
 
-    # ---- what the server says ----------------------------------------------------------
+    def run(self) -> int:
+        """Serve the children until nothing follows; the exit status."""
+        signals: dict[int, Handling] = {
+            signal.SIGINT: lambda number, _: self.server.call(lambda: self._tell(number)),
+            signal.SIGTERM: lambda number, _: self.server.call(lambda: self._tell(number)),
+            signal.SIGUSR1: lambda *_: self.server.call(self._show_last),
+        }
+        with contextlib.ExitStack() as stack:
+            for post in self._posts:
+                stack.callback(post.close)
+            stack.enter_context(handled(signals))
+            stack.enter_context(waking(self.server))
+            stack.enter_context(self.alarms.heeded())
+            stack.enter_context(self._life.watched(self.server, self._lost))
+            for post in self._posts:
+                post.begin()
+            if self.plan.watchdog:
+                self.alarms.every(min(self.plan.watchdog / 4, _LOOK_SECONDS), self._check)
+            self.server.run()
+        if self.plan.last:
+            self._show_last()
+        self._life.check()
+        return self._status()
 
-    def leaving(self) -> None:
-        """See server.Keeper: the last look at what the child held."""
-        with contextlib.suppress(RumpciError):  # a machine that died starts nothing
-            self._guard.stop_mastering()
-        if self._said is None and self._state is None:
-            self._look()
+    @property
+    def ending(self) -> bool:
+        """See Crew."""
+        return self._ending or self._life.over
 
-    def left(self) -> None:
-        """See server.Keeper."""
-        self._gone = True
-        self._finish()
+    def _status(self) -> int:
+        """The exit status.  Raises KeyboardInterrupt."""
+        ends = [post.end for post in self._posts if post.end]
+        if any(end.line for end in ends):
+            return 1
+        if any(end.interrupted for end in ends):
+            raise KeyboardInterrupt
+        return 128 + signal.SIGTERM if any(end.terminated for end in ends) else 0
 
-    # ---- what the child says ---------------------------------------------------------
+    # ---- what children say -----------------------------------------------------------------
 
-    def _spoke(self, _events: int) -> None:
-        self._heard()
-
-    def _heard(self) -> bool:
-        """Take a message; whether there may be more."""
-        try:
-            message = control.receive(self.process.told)
-        except BlockingIOError:
-            return False
-        except ConnectionResetError:  # it left something of ours unread; its words come now
-            return True
-        except OSError:
-            message = None
-        if message is None:
-            self._server.unwatch(self.process.told.fileno())
-            return False
-        kind = str(message.get("kind"))
-        if kind not in self._heard_of:  # each is said once
-            self._heard_of[kind] = message
-            self._take(kind, message)
-        return True
-
-    def _take(self, kind: str, message: dict[str, Any]) -> None:
-        if kind == "loaded":
-            self._learn(message.get("registers"))
+    def heard(self, post: Post, keeper: Keeper, kind: str, message: dict[str, Any]) -> None:
+        """See Crew."""
+        if kind == "matched":
+            self._matched(post, message.get("values"))
         elif kind == "attached":
-            self._note_owners()
-        elif kind == "show":
+            keeper.note_owners()
+            keeper.has_disks = keeper.has_disks or bool(message.get("disks"))
+            self._round_over(self._rounds.goes_on(keeper))
+        elif kind == "unit":
+            number = self._units.take(str(message.get("name"))[:64], keeper)
+            keeper.order("unit", number=number)
+        elif kind == "debug":
+            self._debugging.append(keeper)
+            self._lend_terminal()
+        elif kind == "debugged":
+            self._take_terminal(keeper)
+        elif kind == "ran":
+            self._ran(keeper)
+
+    def left(self, keeper: Keeper) -> None:
+        """See Crew."""
+        self._units.give(keeper)
+        self._take_terminal(keeper)
+        self._round_over(self._rounds.goes_on(keeper))
+        self._begin_attaching()
+        self.settle()
+
+    def _matched(self, post: Post, values: object) -> None:
+        told = values if isinstance(values, dict) else {}
+        addresses = {str(function.address): function.address for function in self._functions()}
+        post.values = {
+            addresses[at]: value
+            for at, value in told.items()
+            if at in addresses and type(value) is int
+        }
+        if self._begun:
+            self._round_over(self._rounds.again(post, self._functions()))
+        else:
+            self._begin_attaching()
+
+    def _begin_attaching(self) -> None:
+        """Begin the first round, once everybody has matched who will."""
+        states = [post.keeper.state for post in self._posts if post.keeper]
+        early = (State.LOADING, State.MATCHING)
+        if not self._begun and states and not any(state in early for state in states):
+            self._begun = True
+            self._round_over(self._rounds.first(self._functions()))
+
+    # ---- running -----------------------------------------------------------------------------
+
+    def _round_over(self, keepers: list[Keeper] | None) -> None:
+        """What these get is attached: they run, or serve disks."""
+        if keepers is None:
+            return
+        having = [keeper for keeper in keepers if keeper.devices]
+        for keeper in keepers:
+            if not keeper.devices:
+                nobody = not having and keeper is keepers[0]
+                keeper.refuse(str(no_device(self.plan.work)) if nobody else "")
+        if having:
+            self._let_run(having)
+
+    def _let_run(self, keepers: Sequence[Keeper]) -> None:
+        self._shown = False
+        for keeper in keepers:
+            keeper.was_attached, keeper.state = True, State.RUNNING
+        if self.plan.service and self._disks:
+            self._serve(keepers, self._disks, self.plan.service)
+        else:
+            for keeper in keepers:
+                keeper.order("run", devices=True)
+        for post in self._posts:
+            if post.keeper in keepers:
+                post.runs()
+
+    def _serve(self, keepers: Sequence[Keeper], disks: Listener, service: Service) -> None:
+        """Have the first one with disks serve them; the others keep their devices attached."""
+        found = [post for post in self._posts if post.keeper in keepers]
+        found = [post for post in found if post.keeper and post.keeper.has_disks]
+        found.sort(key=lambda post: post.keeper.attached if post.keeper else 0)
+        if self._serving is None and found:
+            self._serving = found[0]
+        for keeper in keepers:
+            if self._serving and keeper is self._serving.keeper and keeper.has_disks:
+                keeper.serve(disks, service)
+            elif self._serving:
+                keeper.order("run", devices=False)
+            else:
+                names = [self.names.owners[at] for k in keepers for at in sorted(k.devices)]
+                keeper.refuse(str(no_disk(names)) if keeper is keepers[0] else "")
+
+    def _ran(self, keeper: Keeper) -> None:
+        if self.plan.restart == "always" or keeper.was_asked:  # it waits for nobody: it comes back
             self._show()
-        elif kind == "failed":
-            self._look()
-            self._note()
-        if self._reloads:
-            self._reloads.heard(kind, message)
+            keeper.detach()
+        self.settle()
+
+    def settle(self) -> None:
+        """See Crew: if all that live have run, have the last to attach detach; end without any."""
+        keepers = [post.keeper for post in self._posts if post.keeper]
+        if all(post.end and not post.keeper for post in self._posts):
+            self.server.stop()
+        elif any(post.due for post in self._posts):
+            return
+        elif keepers and all(keeper.state is State.RAN for keeper in keepers):
+            self._show()
+            max(keepers, key=lambda keeper: keeper.attached).detach()
 
     def _show(self) -> None:
-        """Show the guard's own listings: they say more than a child may know."""
-        try:
-            for name in self._plan.work.show:
+        """Show the guard's own listings, once: they say more than a child may know."""
+        if not self._shown:
+            self._shown = True
+            for name in self.plan.work.show:
                 click.echo("\n".join(show_lines(name, self._guard)))
-        finally:
-            self._note()
 
-    def _note(self) -> None:
-        with contextlib.suppress(OSError):
-            control.send(self.process.told, kind="noted")
+    # ---- the terminal --------------------------------------------------------------------------
 
-    def _learn(self, told: Any) -> None:
-        drivers = list(told.items())[:64] if isinstance(told, dict) else []
-        self._names.registers = {name: registers.rows_of(rows) for name, rows in drivers}
+    def _lend_terminal(self) -> None:
+        if len(self._debugging) == 1:
+            self._debugging[0].order("noted")
 
-    def _note_owners(self) -> None:
-        functions = self._guard.functions()
-        self._names.note_owners({f.address: f.claimed_by for f in functions if f.claimed_by})
+    def _take_terminal(self, keeper: Keeper) -> None:
+        if keeper in self._debugging:
+            had = keeper is self._debugging[0]
+            self._debugging.remove(keeper)
+            if had and self._debugging:
+                self._debugging[0].order("noted")
 
-    def _look(self) -> None:
-        self._note_owners()
-        with contextlib.suppress(Exception):  # a machine that died has nothing to show
-            self._state = snapshot(self._guard)
+    # ---- signals -------------------------------------------------------------------------------
 
-    @property
-    def _said(self) -> dict[str, Any] | None:
-        """Its last words, if it had any."""
-        return self._heard_of.get("done")
+    def _tell(self, number: int) -> None:
+        """Have everything end; an interrupt of a debugger is its alone."""
+        if number == signal.SIGINT and self._debugging:
+            self._debugging[0].process.signal(number)
+            return
+        self._ending = True
+        serving = self._serving.keeper if self._serving else None
+        serves = serving is not None and not serving.was_told
+        for post in self._posts:
+            waits = post.keeper and post.keeper.state is State.RAN  # until nobody is served
+            if not (serves and waits):
+                post.tell(number)
+        self.settle()
 
-    # ---- its end -----------------------------------------------------------------------
+    def _lost(self) -> None:
+        """The machine ended, and with it what everybody does."""
+        self._ending = True
+        for post in self._posts:
+            if post.keeper:
+                post.keeper.kill("the machine ended")
+            else:
+                post.tell(signal.SIGKILL)
+        self.settle()
 
-    def _ended(self, _events: int) -> None:
-        self._server.unwatch(self.process.pidfd)
-        while self._heard():  # its last words
-            pass
-        self._status = self.process.reap()
-        self._finish()
+    def _check(self) -> None:
+        for post in self._posts:
+            if post.keeper:
+                post.keeper.check()
 
-    def _finish(self) -> None:
-        if self._gone and self._status is not None:
-            self._server.stop()
+    # ---- reports -------------------------------------------------------------------------------
 
-    def tell(self, number: int) -> None:
-        """Pass a signal on; who is told twice does not listen."""
-        self.process.signal(signal.SIGKILL if self._told else number)
-        self._told = number
+    def _show_last(self) -> None:
+        """Print what a report would show, or as much as was asked for."""
+        owners = {f.address: f.claimed_by for f in self._functions() if f.claimed_by}
+        self.names.note_owners(owners)
+        say(last_lines(self._guard, self.names, self.plan.last or OPERATIONS))
 
-    def check(self) -> None:
-        """The watchdog: end a child that does nothing."""
-        beat, now = self.process.beat, time.monotonic()
-        seen = (self._server.turns, beat.count, len(self._heard_of))
-        limit = self._plan.watchdog + (0 if "loaded" in self._heard_of else LOADING_SECONDS)
-        if seen != self._seen or beat.waits:
-            self._seen, self._since = seen, now
-        elif now - self._since > limit:
-            self.process.signal(signal.SIGKILL if self._hung else signal.SIGABRT)
-            self._hung, self._since = True, now
-
-    @property
-    def was_attached(self) -> bool:
-        """Whether its drivers ever attached."""
-        return "attached" in self._heard_of
-
-    @property
-    def was_told(self) -> bool:
-        """Whether a signal told us to end."""
-        return self._told is not None
-
-    @property
-    def interval(self) -> float:
-        """How often to check, in seconds; 0: never."""
-        return min(self._plan.watchdog / 4, 0.25)
-
-    # ---- reports -------------------------------------------------------------------------
-
-    def show_soon(self) -> None:
-        """Print what a report would show, when the server is between two requests."""
-        self._server.call(lambda: self.show_last(self._plan.last or OPERATIONS))
-
-    def show_last(self, count: int) -> None:
-        """Print the last operations on standard error."""
-        self._note_owners()
-        _print(last_lines(self._guard, self._names, count))
-
-    def end(self) -> int:
-        """Say how it was; the exit status.  Raises DriverDied, KeyboardInterrupt."""
-        died = self._said is None
-        if self._plan.last:
-            self.show_last(self._plan.last)
-        if died and self._told == signal.SIGTERM:
-            return 128 + signal.SIGTERM
-        if (died and not self._told) or "failed" in self._heard_of:
-            _print(self._report().lines(self._names))
-        if died and not self._told:
-            raise DriverDied(f"{self._who()}: {self._why()}; see the report above")
-        said = self._said or {"interrupted": True}
-        if said.get("interrupted"):
-            raise KeyboardInterrupt
-        if "line" in said:
-            raise DriverDied(control.text(said["line"]))
-        return 0
-
-    def _report(self) -> Report:
-        failure = self._heard_of.get("failed")
-        done = list(self._guard.recorder.quarantines)[self._quarantined :]
-        if failure and self._said is not None:
-            told = failure.get("places")
-            places = [control.text(p, 300) for p in told[:8]] if isinstance(told, list) else []
-            why = f"{control.text(failure.get('doing'))}: {control.text(failure.get('what'))}"
-            return Report(self._who(), why, places, self._state, done)
-        return Report(self._who(), self._why(), self.process.crash(), self._state, done)
-
-    def _who(self) -> str:
-        owners = self._names.owners
-        named = ", ".join(f"{who} at {device}" for device, who in owners.items())
-        return named or ", ".join(self._plan.work.names)
-
-    def _why(self) -> str:
-        status = self._status or 0
-        if self._hung:
-            return f"hung: no bus operation and no wait for {self._plan.watchdog:g} s"
-        if status < 0:
-            return f"killed by {signal.Signals(-status).name}"
-        return f"its process exited with status {status} without a word"
+    def _functions(self) -> list[Any]:
+        return list(self._guard.functions())
 
 
 def last_lines(guard: Guard, names: flight.Names, count: int) -> list[str]:
@@ -324,45 +300,3 @@ def last_lines(guard: Guard, names: flight.Names, count: int) -> list[str]:
     notes = recorder.last(count)
     head = f"---- the last {len(notes)} of {recorder.total} operations"
     return [head, *flight.lines(notes, names, time.monotonic_ns()), "----"]
-
-
-def _print(lines: list[str]) -> None:
-    click.echo("\n".join(lines), err=True)
-
-
-@contextlib.contextmanager
-def signals(keeper: Keeper) -> Iterator[None]:
-    """SIGINT and SIGTERM go to the child, SIGUSR1 prints the flight recorder."""
-
-    def told(number: int, _frame: FrameType | None) -> None:
-        keeper.tell(number)
-
-    def usr1(_number: int, _frame: FrameType | None) -> None:
-        keeper.show_soon()
-
-    handlers = {signal.SIGINT: told, signal.SIGTERM: told, signal.SIGUSR1: usr1}
-    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-@contextlib.contextmanager
-def watching(keeper: Keeper) -> Iterator[None]:
-    """Have the watchdog look now and then."""
-
-    def look(_number: int, _frame: FrameType | None) -> None:
-        keeper.check()
-
-    if not keeper.interval:
-        yield
-        return
-    before = signal.signal(signal.SIGALRM, look)
-    signal.setitimer(signal.ITIMER_REAL, keeper.interval, keeper.interval)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)

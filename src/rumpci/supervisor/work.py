@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from rumpci.autoconf import Autoconf, Console, Driver
 from rumpci.cpu import Cpu
@@ -42,22 +41,21 @@ def attached(
     drivers: Sequence[type[Driver]],
     host: Host,
     console: Console,
-    failing: Failing | None = None,
-    kept: dict[str, Any] | None = None,
 ) -> Iterator[Autoconf]:
-    """The drivers, attached.  Raises NoSuchDevice if they match nothing.
-
-    `failing` is told what a driver raises while all that it holds is still held.  `kept` is what
-    the devices' detach returned the last time; at the end it is what it returned this time.
-    """
-    with Autoconf(host, console, work.properties, failing, kept) as autoconf:
+    """The drivers, attached.  Raises NoSuchDevice if they match nothing."""
+    with Autoconf(host, console, work.properties) as autoconf:
         if not autoconf.attach(drivers):
-            raise NoSuchDevice(
-                f"attaching {', '.join(work.names)} on {work.host}",
-                "no device matches",
-                f"see `rumpci list {work.host}`; shipped drivers: {', '.join(shipped_names())}",
-            )
+            raise no_device(work)
         yield autoconf
+
+
+def no_device(work: Work) -> NoSuchDevice:
+    """What to say if the drivers match nothing."""
+    return NoSuchDevice(
+        f"attaching {', '.join(work.names)} on {work.host}",
+        "no device matches",
+        f"see `rumpci list {work.host}`; shipped drivers: {', '.join(shipped_names())}",
+    )
 
 
 def run_all(autoconf: Autoconf) -> None:

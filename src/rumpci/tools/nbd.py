@@ -14,7 +14,9 @@ import click
 from rumpci.autoconf import Console, Driver
 from rumpci.disk import Disk, disks_of
 from rumpci.errors import NoSuchDevice
+from rumpci.listen import Listener
 from rumpci.nbd import Server
+from rumpci.signals import handled
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -51,11 +53,19 @@ def _service(url: str | None, once: bool) -> Service | None:
     return Service(path, once)
 
 
-def serve(service: Service, devices: Sequence[Driver], console: Console) -> None:
-    """Serve the first device that offers disks until told to end.  Raises NoSuchDevice."""
+def serve(
+    service: Service,
+    devices: Sequence[Driver],
+    console: Console,
+    listener: Listener | None = None,
+) -> None:
+    """Serve the first device that offers disks until told to end.  Raises NoSuchDevice.
+
+    `listener` is where, if somebody made it already.
+    """
     disks = _disks(devices)
-    named = {disk.disk_name: disk for disk in disks}
-    with Server(service.path, named, once=service.once) as server, stopped_by_signals(server):
+    named, where = {disk.disk_name: disk for disk in disks}, listener or service.path
+    with Server(where, named, once=service.once) as server, stopped_by_signals(server):
         for number, disk in enumerate(disks):
             export = f", export {disk.disk_name}" if number else ""
             console.line(f"{disk.disk_name}: serving at unix:{service.path}{export}")
@@ -66,9 +76,13 @@ def _disks(devices: Sequence[Driver]) -> Sequence[Disk]:
     for device in devices:
         if disks := disks_of(device):
             return disks
-    names = ", ".join(device.xname for device in devices)
-    raise NoSuchDevice(
-        f"serving a disk of {names}",
+    raise no_disk([device.xname for device in devices])
+
+
+def no_disk(names: Sequence[str]) -> NoSuchDevice:
+    """What to say if none of these devices offers disks."""
+    return NoSuchDevice(
+        f"serving a disk of {', '.join(names)}",
         "none of them offers disks",
         "run the driver of a disk; a device that is one has what rumpci.disk.Disk lists",
     )
@@ -77,17 +91,11 @@ def _disks(devices: Sequence[Driver]) -> Sequence[Disk]:
 @contextmanager
 def stopped_by_signals(server: Server) -> Iterator[None]:
     """SIGINT and SIGTERM end the server after what it is doing; the second one ends that too."""
-    before = {number: signal.getsignal(number) for number in SIGNALS}
 
     def stop(_number: int, _frame: FrameType | None) -> None:
         for number in SIGNALS:
             signal.signal(number, signal.default_int_handler)
         server.stop()
 
-    for number in SIGNALS:
-        signal.signal(number, stop)
-    try:
+    with handled(dict.fromkeys(SIGNALS, stop)):
         yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -1,9 +1,9 @@
 """`rumpci run`: attach drivers, let them run, detach them.
 
-The drivers run in a child of this process, which holds the host (supervisor/).  In this
+Each driver runs in a child of this process, which holds the host (supervisor/).  In this
 process they run with --in-process, with --preempt and --preempt-sweep (a seed means an
-interleaving only where nothing else decides), with --nbd, and on hosts whose guard is
-another process already.
+interleaving only where nothing else decides), and on hosts whose guard is another process
+already.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ import re
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass, fields
 from types import FrameType
 from typing import Any
 
@@ -25,12 +25,13 @@ from rumpci.cpu import curcpu, own_cpu
 from rumpci.host import Host
 from rumpci.hosts import open_host, url
 from rumpci.hosts.keys import BANKS_MAX
+from rumpci.signals import handled
 from rumpci.supervisor import work
+from rumpci.supervisor.plan import RESTARTS, Plan
 from rumpci.supervisor.work import Work
 from rumpci.tools import nbd
 from rumpci.tools.load import load_drivers
 
-RESTARTS = ("on-failure", "never", "always")
 GUARDED = ("qemu", "model")
 """Schemes whose guard is in the process that opens them."""
 
@@ -69,12 +70,13 @@ class Apart:
     restart: str = "never"
     reload: bool = False
     keep: bool = False
+    pdb: bool = False
     writes: tuple[str, ...] = ()
 
     @property
     def needs_child(self) -> bool:
         """Whether something was asked for that only a process of the drivers' own can do."""
-        asked = self.watchdog or self.user or self.reload or self.writes
+        asked = self.watchdog or self.user or self.reload or self.pdb or self.writes
         return bool(asked) or self.restart != "never"
 
 
@@ -97,26 +99,15 @@ def options(command: Callable[..., int]) -> Callable[..., int]:
                   help="Start drivers again whenever a file of theirs is saved.")  # fmt: skip
     @click.option("--keep-state", "keep", is_flag=True,
                   help="With --reload: hand what detach returns to the next attach.")  # fmt: skip
+    @click.option("--pdb", is_flag=True,
+                  help="Debug what a driver raises where it was raised.")  # fmt: skip
     @click.option("-v", "--verbose", count=True, help="Show more; twice for debugging.")
     @functools.wraps(command)
-    def with_apart(
-        *args: object,
-        inside: bool,
-        watchdog: float | None,
-        user: str | None,
-        last: int | None,
-        verbose: int,
-        restart: str,
-        reload: bool,
-        keep: bool,
-        **others: Any,
-    ) -> int:
+    def with_apart(*args: object, verbose: int, **given: Any) -> int:
         level = Level(min(Level.NORMAL + verbose, Level.DEBUG))
-        writes = others.pop("writes")
-        apart = Apart(
-            inside, watchdog or 0.0, user, last or 0, level, restart, reload, keep, writes
-        )
-        return command(*args, apart=apart, **others)
+        own = {field.name: given.pop(field.name) for field in fields(Apart) if field.name in given}
+        own |= {name: own[name] or 0 for name in ("watchdog", "last")}
+        return command(*args, apart=Apart(level=level, **own), **given)
 
     return with_apart
 
@@ -152,12 +143,12 @@ def command(
         raise click.UsageError("--preempt-sweep runs many times, --nbd serves once")
     task = Work(drivers, host, _properties(properties), show)
     _check_reload(task, apart)
-    if not (apart.inside or service or sweep or seed is not None) and _is_guarded(host):
-        return _supervise(task, apart)
+    if not (apart.inside or sweep or seed is not None) and _is_guarded(host):
+        return _supervise(task, apart, service)
     if apart.needs_child:
         raise click.UsageError(
-            "--watchdog, --user, --restart, --reload and --writable are for drivers in a process "
-            "of their own"
+            "--watchdog, --user, --restart, --reload, --writable and --pdb are for drivers in a "
+            "process of their own"
         )
     job = Job(drivers, load_drivers(drivers), host, task.properties, show, service, apart.last)
     if sweep:
@@ -183,28 +174,22 @@ def _is_guarded(host: str) -> bool:
     return url.parse(host).scheme in GUARDED
 
 
-def _supervise(task: Work, apart: Apart) -> int:
-    """Run the drivers in a child, with memory for DMA that it can be given."""
+def _supervise(task: Work, apart: Apart, service: nbd.Service | None) -> int:
+    """Run each driver in a child, with memory for DMA that it can be given."""
     from rumpci.supervisor import isolate
-    from rumpci.supervisor.plan import Plan
 
     user = isolate.find_user(apart.user) if apart.user else None
     plan = Plan(
-        task,
-        apart.level,
-        apart.watchdog,
-        apart.last,
-        user,
-        apart.restart,
-        apart.reload,
-        apart.keep,
-        apart.writes,
-    )
-    banks = min(len(url.parse(task.host).devices()), BANKS_MAX)
-    process = plan.start()
-    from rumpci.supervisor import supervisor  # while the child imports what it needs
+        task, apart.level, apart.watchdog, apart.last, user, apart.restart, apart.reload,
+        apart.keep, apart.pdb, apart.writes, service,
+    )  # fmt: skip
+    # a bank is one driver's for good, and which devices it gets can change with its file
+    banks = min(len(url.parse(task.host).devices()) * len(task.names), BANKS_MAX)
+    with ExitStack() as stack:
+        processes = [stack.enter_context(closing(plan.start(name))) for name in task.names]
+        from rumpci.supervisor import supervisor  # while the children import what they need
 
-    return supervisor.run(plan, process, lambda: open_host(task.host, banks=str(banks)))
+        return supervisor.run(plan, processes, lambda: open_host(task.host, banks=str(banks)))
 
 
 def run(job: Job, console: Console, seed: int | None) -> None:
@@ -239,12 +224,11 @@ def _recorded(host: Host, last: int) -> Iterator[None]:
     def show(_number: int = 0, _frame: FrameType | None = None) -> None:
         click.echo("\n".join(supervisor.last_lines(host, flight.Names(), last)), err=True)
 
-    before = signal.signal(signal.SIGUSR1, show)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGUSR1, before)
-        show()
+    with handled({signal.SIGUSR1: show}):
+        try:
+            yield
+        finally:
+            show()
 
 
 @contextmanager

@@ -5,9 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import resource
-import select
 import signal
-import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,8 +15,10 @@ import click
 
 from rumpci.errors import BadPolicy, NotSupported, ServerError
 from rumpci.guard import Guard
+from rumpci.pci4.life import Life
 from rumpci.pci4.policy import Policy, load
 from rumpci.pci4.server import Server
+from rumpci.signals import handled, waking
 from rumpci.tools.common import opened
 
 log = logging.getLogger("rumpci.serve")
@@ -79,10 +79,16 @@ def _serve(
     guard: Guard, directory: Path, policy: Policy, policy_file: Path | None, mode: int
 ) -> None:
     path = _directory(directory) / SOCKET
-    with Server(guard, path, policy, mode=mode) as server, _signals(server, policy_file):
+    life = Life(guard)
+    with (
+        Server(guard, path, policy, mode=mode) as server,
+        _signals(server, policy_file),
+        life.watched(server, server.stop),
+    ):
         log.info("serve %s at %s", guard.url, path)
         server.run()
         log.info("stop %s", path)
+    life.check()
 
 
 def _directory(path: Path) -> Path:
@@ -130,34 +136,11 @@ def _signals(server: Server, policy_file: Path | None) -> Iterator[None]:
     def reload(_number: int, _frame: FrameType | None) -> None:
         server.call(lambda: _reload(server, policy_file))
 
-    handlers = {signal.SIGTERM: stop, signal.SIGINT: stop, signal.SIGHUP: reload}
-    with _waking(server):
-        before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
-
-
-@contextlib.contextmanager
-def _waking(server: Server) -> Iterator[None]:
-    """Let a signal end the loop's sleep, even one that comes just before it begins."""
-    ours, woken = socket.socketpair()
-    with ours, woken:
-        ours.setblocking(False)
-        woken.setblocking(False)
-        server.watch(ours.fileno(), select.EPOLLIN, lambda _events: _drain(ours))
-        before = signal.set_wakeup_fd(woken.fileno(), warn_on_full_buffer=False)
-        try:
-            yield
-        finally:
-            signal.set_wakeup_fd(before)
-            server.unwatch(ours.fileno())
-
-
-def _drain(sock: socket.socket) -> None:
-    sock.recv(64)  # the numbers of the signals: their handlers have run
+    with (
+        waking(server),
+        handled({signal.SIGTERM: stop, signal.SIGINT: stop, signal.SIGHUP: reload}),
+    ):
+        yield
 
 
 def _reload(server: Server, policy_file: Path | None) -> None:

@@ -18,6 +18,7 @@ from rumpci.pci import PciAttachArgs, PciChipset
 from rumpci.shell.console import converse
 from rumpci.shell.device import Device
 from rumpci.shell.registers import Table, load_table
+from rumpci.signals import handled
 from rumpci.tools.common import find_function, opened
 from rumpci.tools.load import shipped_registers
 
@@ -63,9 +64,5 @@ def _ended_by_signals() -> Iterator[None]:
         yield
         return
     heeded = [n for n in _SIGNALS if signal.getsignal(n) is not signal.SIG_IGN]  # nohup ignores
-    before = [(number, signal.signal(number, leave)) for number in heeded]
-    try:
+    with handled(dict.fromkeys(heeded, leave)):
         yield
-    finally:
-        for number, handler in before:
-            signal.signal(number, handler)

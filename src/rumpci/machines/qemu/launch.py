@@ -92,6 +92,10 @@ class QemuProcess:
         """QEMU's process id."""
         return self._process.pid
 
+    def death(self) -> MachineDied:
+        """Why it ended, with its last words."""
+        return self._explain("running QEMU", "it does not answer")
+
     def last_words(self) -> str:
         """The end of what QEMU printed, on one line, without the registers it dumps."""
         if self._farewell is not None:
@@ -129,6 +133,8 @@ class QemuProcess:
                  *(bank.fd for bank in self.banks)),
             )  # fmt: skip
         resources.callback(self._end)
+        self.ended = os.pidfd_open(self._process.pid)
+        resources.callback(os.close, self.ended)
         return qmp, wake
 
     def _greet(self, devices: Sequence[DeviceSpec]) -> None:

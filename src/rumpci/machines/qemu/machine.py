@@ -17,6 +17,7 @@ from functools import cached_property
 
 from rumpci import pcireg as pr
 from rumpci._native import Mapping
+from rumpci.errors import MachineDied
 from rumpci.host import Address, Feature, Function, Space
 from rumpci.hosts.url import DeviceSpec
 from rumpci.machines.pciconf import Regions, configure
@@ -95,6 +96,15 @@ class QemuMachine:
             bar.index: Bar(wire, bar.base, bar.size, io=bar.space is Space.IO)
             for bar in function.bars
         }
+
+    @property
+    def ended(self) -> int:
+        """See Mortal."""
+        return self.process.ended
+
+    def death(self) -> MachineDied:
+        """See Mortal."""
+        return self.process.death()
 
     def conf_read(self, address: Address, reg: int) -> int:
         """See Machine; there is one segment."""
