@@ -130,7 +130,7 @@ class Server:
         once: bool = False,
         stall_seconds: float = STALL_SECONDS,
     ) -> None:
-        self._listener = path if isinstance(path, Listener) else listener(path)
+        self._listener = listener(path) if isinstance(path, str | os.PathLike) else path
         self.path = self._listener.path
         self._disks, self._once, self.stall_seconds = disks, once, stall_seconds
         self._clients: list[Client] = []
