@@ -26,6 +26,7 @@ from rumpci.pci4.client import Pci4Host
 
 from .pci4_fake import PLACE, Fake, Raw, descriptors, fake_guard, opened
 from .pci4everything import everything
+from .pci4fuzz import Chance
 
 
 @pytest.fixture
@@ -138,6 +139,39 @@ def test_a_hostile_server(fake: Fake, op: Op) -> None:
     before = descriptors()
     for answer in hostile(op):
         fake.answers = {op: answer}
+        with contextlib.suppress(RumpciError), opened(fake, limit=0.3) as host:
+            everything(host, PLACE, fake.fire)
+        for event in fake.events:
+            event.close()
+        fake.events.clear()
+    time.sleep(0.05)
+    assert descriptors() <= before
+
+
+def by_chance(chance: Chance, op: Op, fake: Fake) -> Callable[[Any], Any]:
+    """Answers of the right shape, of any contents, with any number of descriptors."""
+
+    kind = abi.STRUCTURES[op]
+
+    def answer(m: Any) -> bytes:
+        natural = getattr(fake, op.name.lower(), lambda m: m)(m).pack()
+        fake._fds = [fake.ram] * chance.random.choice([0, 1, 1, 2, 5])
+        body = bytearray(chance.body(kind))
+        for field in kind.FIELDS:  # some of it is what it has to be: so more of it is looked at
+            if chance.random.random() < 0.5:
+                at = slice(kind.OFFSETS[field.name], kind.OFFSETS[field.name] + field.size)
+                body[at] = natural[at]
+        return bytes(body)
+
+    return answer
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("op", sorted(set(Op) - {Op.WINDOW_BATCH}))
+def test_answers_by_chance(fake: Fake, op: Op, soak: bool) -> None:
+    before, chance = descriptors(), Chance(op)
+    for _ in range(500 if soak else 15):
+        fake.answers = {op: by_chance(chance, op, fake)}
         with contextlib.suppress(RumpciError), opened(fake, limit=0.3) as host:
             everything(host, PLACE, fake.fire)
         for event in fake.events:
