@@ -25,10 +25,13 @@ from rumpci.guard.recorder import Kind
 from rumpci.hosts import open_host
 from tests.pci4_served import served
 from tests.qemu.killed_driver import BLOCK, BLOCKS, content
+from tests.unit.pci4raw import resident
 
 SECONDS = 60
 NVME_CLASS = 0x0108
 MASTER = 4
+WARM = 2
+"""Kills after which memory is counted for the first time."""
 
 
 class Oracle:
@@ -143,6 +146,7 @@ class Kills:
         self.pid = 0
         self.place = next(f.address for f in guard.functions() if f.class_ >> 16 == NVME_CLASS)
         self.killed_at = self.started_at = self.kills = self._noted = 0
+        self.memory: list[int] = []  # KiB of the guard's process, after each kill
         self.to_quiet: list[float] = []  # milliseconds from a kill to: no bus master
         self.to_released: list[float] = []
         self.to_attached: list[float] = []
@@ -192,6 +196,7 @@ class Kills:
         self.drivers.said.clear()
         self.oracle.check()
         assert not self.guard.dma_check()
+        self.memory.append(resident())
 
     def _claimed(self) -> bool:
         return any(f.claimed_by for f in self.guard.functions() if f.address == self.place)
@@ -218,6 +223,7 @@ class Kills:
         oracle = self.oracle
         return (
             f"{self.kills} kills, {oracle.done} writes done, {oracle.flushed} flushes, "
+            f"memory {self.memory[WARM]} KiB after {WARM} kills and {self.memory[-1]} at the end, "
             f"writes under way {dict(oracle.found)}; median " + ", ".join(parts)
         )
 

@@ -17,7 +17,7 @@ from rumpci.autoconf import Autoconf
 from rumpci.drivers.nvme import Nvme
 from rumpci.hosts import open_host
 from tests.qemu.killed_driver import BLOCK, BLOCKS, content
-from tests.qemu.kills import Kills, Oracle, kills
+from tests.qemu.kills import WARM, Kills, Oracle, kills
 from tests.unit.pci4raw import descriptor_names
 
 from .needs import qemu
@@ -26,6 +26,8 @@ pytestmark = [qemu, pytest.mark.soak]
 EDU_ID = 0x11E8_1234
 WORK_S = 0.08
 """A driver is killed after so long at most."""
+GROWTH = 16 << 10
+"""KiB that the guard's process may take more, however many are killed."""
 ATTACH_S = 0.25
 """About what attaching takes; if a computer is slower, it is killed earlier in it."""
 
@@ -37,6 +39,7 @@ def killing(tmp_path: Path, soak: bool) -> Iterator[Kills]:
         before = Counter(descriptor_names())
         yield made
         assert not Counter(descriptor_names()) - before
+        assert made.memory[-1] - made.memory[WARM] < GROWTH
         with Autoconf(made.guard) as autoconf:
             (nvme,) = autoconf.attach([Nvme])
             assert isinstance(nvme, Nvme)
