@@ -210,6 +210,10 @@ class Kills:
                 self.to_quiet.append((note.when - self.killed_at) / 1e6)
                 return
 
+    def grown(self) -> int:
+        """KiB that the guard's process has taken since the first kills."""
+        return self.memory[-1] - self.memory[WARM] if len(self.memory) > WARM else 0
+
     def figures(self) -> str:
         """What was measured."""
         parts = [
@@ -223,7 +227,7 @@ class Kills:
         oracle = self.oracle
         return (
             f"{self.kills} kills, {oracle.done} writes done, {oracle.flushed} flushes, "
-            f"memory {self.memory[WARM]} KiB after {WARM} kills and {self.memory[-1]} at the end, "
+            f"{self.grown()} KiB of memory more, "
             f"writes under way {dict(oracle.found)}; median " + ", ".join(parts)
         )
 
@@ -233,11 +237,11 @@ def _since(when: int) -> float:
 
 
 @contextlib.contextmanager
-def kills(image: Path, *more: str) -> Iterator[Kills]:
+def kills(image: Path, *more: str, iommu: str = "on") -> Iterator[Kills]:
     """A machine with `image` as its disk, and `more` devices."""
     oracle = Oracle(image)
     host = "+".join([f"qemu:nvme,serial=1,file={image}", *more])
-    with contextlib.closing(open_host(f"{host}?banks=4")) as guard:
+    with contextlib.closing(open_host(f"{host}?banks=4&iommu={iommu}")) as guard:
         assert isinstance(guard, Guard)
         with served(guard) as url:
             made = Kills(guard, url, oracle)
