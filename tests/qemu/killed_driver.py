@@ -2,7 +2,8 @@
 
     python -m tests.qemu.killed_driver HOST
 
-For each line of its input, a number, it forks a driver, which prints lines that begin with it:
+For each line of its input, `RUN DETACHES`, it forks a driver, which detaches with this chance
+after each thing it does, and attaches again.  It prints lines that begin with RUN:
 
     RUN pid PID
     RUN attached
@@ -10,6 +11,7 @@ For each line of its input, a number, it forks a driver, which prints lines that
     RUN done NUMBER...              the controller says that these writes are done
     RUN flushed                     and all that were done before have reached the medium
     RUN reset                       about to reset the controller
+    RUN detach                      about to detach, and to attach again
     RUN failed TEXT                 an error: it must never be said
 
 A line is one write(2) of fewer bytes than a pipe takes at once, so a kill leaves no half of one.
@@ -50,12 +52,20 @@ def content(number: int, lba: int, count: int) -> bytes:
 class Load:
     """Writes, flushes, reads and resets by chance, and what the disk has to read as."""
 
-    def __init__(self, run: int, nvme: Nvme) -> None:
-        self.run, self.nvme = run, nvme
-        self.disk: NvmeNamespace = nvme.disks[0]
+    nvme: Nvme
+    disk: NvmeNamespace
+
+    def __init__(self, run: int, detaches: float) -> None:
+        self.run, self.detaches = run, detaches
         self.random = random.Random(f"{run} {os.getpid()}")  # noqa: S311
         self.number = run * NUMBERS
         self.known: dict[int, int] = {}  # which write a block is from
+
+    def work(self, nvme: Nvme) -> None:
+        """Do so until it is time to detach."""
+        self.nvme, self.disk = nvme, nvme.disks[0]
+        while self.random.random() >= self.detaches:
+            self.step()
 
     def step(self) -> None:
         """One of them."""
@@ -130,24 +140,26 @@ def attach(autoconf: Autoconf) -> Nvme:
     return found[0]
 
 
-def drive(run: int, url: str) -> None:
-    """Attach and work until killed."""
+def drive(run: int, detaches: float, url: str) -> None:
+    """Attach, work and detach until killed."""
     tell(run, f"pid {os.getpid()}")
-    properties = {"nvme": {"queues": "2", "intr": random.choice(["msix", "poll"])}}  # noqa: S311
-    with contextlib.closing(open_host(url)) as host, Autoconf(host, None, properties) as autoconf:
-        nvme = attach(autoconf)
-        tell(run, "attached")
-        load = Load(run, nvme)
+    load = Load(run, detaches)
+    properties = {"nvme": {"intr": load.random.choice(["msix", "poll"])}}
+    with contextlib.closing(open_host(url)) as host:
         while True:
-            load.step()
+            with Autoconf(host, None, properties) as autoconf:
+                nvme = attach(autoconf)
+                tell(run, "attached")
+                load.work(nvme)
+                tell(run, "detach")
 
 
-def child(run: int, url: str) -> None:
+def child(run: int, detaches: float, url: str) -> None:
     """What a fork does; it does not come back."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     try:
         with own_cpu():
-            drive(run, url)
+            drive(run, detaches, url)
     except BaseException as error:
         tell(run, f"failed {type(error).__name__} {error}".replace("\n", " ")[:1000])
     finally:
@@ -157,8 +169,9 @@ def child(run: int, url: str) -> None:
 def main() -> None:
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for them
     for line in sys.stdin:
+        run, detaches = line.split()
         if not os.fork():
-            child(int(line), sys.argv[1])
+            child(int(run), float(detaches), sys.argv[1])
 
 
 if __name__ == "__main__":

@@ -100,9 +100,9 @@ class Drivers:
         self.said: list[tuple[int, list[str]]] = []
         self._rest = b""
 
-    def start(self, run: int) -> None:
-        """Have a driver forked."""
-        self.stdin.write(b"%d\n" % run)
+    def start(self, run: int, detaches: float) -> None:
+        """Have a driver forked, which detaches with this chance after each thing it does."""
+        self.stdin.write(f"{run} {detaches}\n".encode())
         self.stdin.flush()
 
     def listen(self, seconds: float) -> bool:
@@ -151,11 +151,11 @@ class Kills:
         self.to_released: list[float] = []
         self.to_attached: list[float] = []
 
-    def start(self) -> int:
+    def start(self, detaches: float = 0.0) -> int:
         """Fork a driver; its process id, at once, whatever it comes to."""
         self.run += 1
         self.started_at = time.monotonic_ns()
-        self.drivers.start(self.run)
+        self.drivers.start(self.run, detaches)
         self.pid = int(self.drivers.wait_for(self.run, "pid")[1])
         return self.pid
 

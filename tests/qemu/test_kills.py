@@ -66,7 +66,7 @@ def neighbour(made: Kills) -> Iterator[None]:
         assert window.read(4, 4) == ~0x600D & 0xFFFF_FFFF
 
 
-@pytest.mark.parametrize(("iommu", "few", "many"), [("on", 12, 500), ("off", 4, 100)])
+@pytest.mark.parametrize(("iommu", "few", "many"), [("on", 12, 500), ("off", 3, 100)])
 def test_killed_under_load(killing: Kills, soak: bool, few: int, many: int) -> None:
     for _ in range(many if soak else few):
         killing.start()
@@ -79,25 +79,28 @@ def test_killed_under_load(killing: Kills, soak: bool, few: int, many: int) -> N
 
 
 def test_killed_while_it_attaches(killing: Kills, soak: bool) -> None:
-    for _ in range(100 if soak else 4):
+    for _ in range(100 if soak else 3):
         killing.start()
         time.sleep(killing.random.uniform(0, ATTACH_S))
         killing.kill(killing.pid)
         killing.settle()
 
 
-def test_killed_while_it_resets_the_controller(killing: Kills, soak: bool) -> None:
-    for _ in range(50 if soak else 3):
-        killing.start()
-        killing.drivers.wait_for(killing.run, "reset")
-        killing.work(killing.random.uniform(0, 0.005))
+@pytest.mark.parametrize(("what", "takes"), [("reset", 0.005), ("detach", 0.02)])
+def test_killed_while_it_does_something(
+    killing: Kills, soak: bool, what: str, takes: float
+) -> None:
+    for _ in range(50 if soak else 2):
+        killing.start(detaches=0.05 if what == "detach" else 0.0)
+        killing.drivers.wait_for(killing.run, what)
+        killing.work(killing.random.uniform(0, takes))
         killing.kill(killing.pid)
         killing.settle()
 
 
 def test_killed_while_the_one_before_is_quarantined(killing: Kills, soak: bool) -> None:
     """The second waits for the device already; it is killed before, while or after it gets it."""
-    for _ in range(100 if soak else 4):
+    for _ in range(100 if soak else 3):
         first = killing.start()
         killing.attached()
         second = killing.start()
