@@ -91,7 +91,7 @@ class Drivers:
     def __init__(self, url: str) -> None:
         self.process = subprocess.Popen(
             [sys.executable, "-m", "tests.qemu.killed_driver", url],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, process_group=0,
         )  # fmt: skip
         assert self.process.stdin
         assert self.process.stdout
@@ -130,8 +130,8 @@ class Drivers:
         return found[0]
 
     def close(self) -> None:
-        """End the process; its drivers are dead."""
-        self.process.kill()
+        """End the process, and the driver that a test may have left when it failed."""
+        os.killpg(self.process.pid, signal.SIGKILL)
         self.process.communicate()
 
 

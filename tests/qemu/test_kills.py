@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import select
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -28,8 +30,6 @@ WORK_S = 0.08
 """A driver is killed after so long at most."""
 GROWTH = 16 << 10
 """KiB that the guard's process may take more, however many are killed."""
-ATTACH_S = 0.25
-"""About what attaching takes; if a computer is slower, it is killed earlier in it."""
 
 
 @pytest.fixture
@@ -79,9 +79,14 @@ def test_killed_under_load(killing: Kills, soak: bool, few: int, many: int) -> N
 
 
 def test_killed_while_it_attaches(killing: Kills, soak: bool) -> None:
+    killing.start()
+    killing.attached()
+    takes_s = killing.to_attached[0] / 1000
+    killing.kill(killing.pid)
+    killing.settle()
     for _ in range(100 if soak else 3):
         killing.start()
-        time.sleep(killing.random.uniform(0, ATTACH_S))
+        time.sleep(killing.random.uniform(0, takes_s))
         killing.kill(killing.pid)
         killing.settle()
 
@@ -109,6 +114,14 @@ def test_killed_while_the_one_before_is_quarantined(killing: Kills, soak: bool) 
         time.sleep(killing.random.uniform(0, 0.01))
         killing.kill(second)
         killing.settle()
+
+
+def test_a_driver_that_a_test_leaves_is_ended(tmp_path: Path) -> None:
+    with kills(tmp_path / "image") as made:
+        left = os.pidfd_open(made.start())
+        made.attached()
+    assert select.select([left], [], [], 60)[0]
+    os.close(left)
 
 
 def disk(tmp_path: Path) -> tuple[Oracle, bytearray]:
