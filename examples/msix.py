@@ -27,7 +27,7 @@ from rumpci.pcireg import (
 from rumpci.regs import RW, WO, Field, Register
 
 VECTORS = 5
-LIMIT_US = 1_000_000
+LIMIT_US = 20_000_000
 
 
 class ICS(Register, offset=0xC8, access=WO, section="10.2.4.3"):

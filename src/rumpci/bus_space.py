@@ -226,10 +226,20 @@ def bus_space_barrier(
         handle.window.barrier()
 
 
-# ---- multi, region, set, copy, peek: count accesses, in order ----------------
+# ---- one access, for who has its width as a number of bytes -------------------
 
 Read = Callable[[BusSpaceTag, BusSpaceHandle, int], int]
 Write = Callable[[BusSpaceTag, BusSpaceHandle, int, int], None]
+
+READS: dict[int, Read] = {
+    1: bus_space_read_1, 2: bus_space_read_2, 4: bus_space_read_4, 8: bus_space_read_8
+}  # fmt: skip
+WRITES: dict[int, Write] = {
+    1: bus_space_write_1, 2: bus_space_write_2, 4: bus_space_write_4, 8: bus_space_write_8
+}  # fmt: skip
+
+# ---- multi, region, set, copy, peek: count accesses, in order ----------------
+
 Many = Callable[[BusSpaceTag, BusSpaceHandle, int, "Buffer", int], None]
 SetMany = Callable[[BusSpaceTag, BusSpaceHandle, int, int, int], None]
 CopyRegion = Callable[[BusSpaceTag, BusSpaceHandle, int, BusSpaceHandle, int, int], None]

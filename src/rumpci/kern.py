@@ -197,14 +197,16 @@ def _cv_wait(cv: Kcondvar, mtx: Kmutex, limit: int, number: int) -> None:
     _leave(mtx)
     cv.waiters += 1
     try:
+        late = False
         while not cv.wakes:
-            if until.passed() or (number == errno.EDEADLK and cpu.idle_forever()):
+            if late or (number == errno.EDEADLK and cpu.idle_forever()):
                 raise WaitTimeout(
                     f"waiting for {cv.wmesg!r}",
                     f"not signalled within {limit} us",
                     "is the interrupt established, and does its handler signal?",
                     errno=number,
                 )
+            late = until.passed()  # then a last look: this process may not have run for long
             cpu.poll(until.remaining())
         cv.wakes -= 1
     finally:

@@ -18,11 +18,10 @@ decodes configuration space, and names registers in messages.
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable
 from typing import Any, ClassVar, Self, overload
 
-from rumpci import bus_space, kern
-from rumpci.bus_space import BusSpaceHandle, BusSpaceTag
+from rumpci import kern
+from rumpci.bus_space import READS, WRITES, BusSpaceHandle, BusSpaceTag
 from rumpci.errors import BadAccess, ValueTooWide, WaitTimeout
 
 
@@ -96,20 +95,6 @@ class Field:
         return self.values.get(number) or f"{number:#x}"
 
 
-_READ: dict[int, Callable[[BusSpaceTag, BusSpaceHandle, int], int]] = {
-    1: bus_space.bus_space_read_1,
-    2: bus_space.bus_space_read_2,
-    4: bus_space.bus_space_read_4,
-    8: bus_space.bus_space_read_8,
-}
-_WRITE: dict[int, Callable[[BusSpaceTag, BusSpaceHandle, int, int], None]] = {
-    1: bus_space.bus_space_write_1,
-    2: bus_space.bus_space_write_2,
-    4: bus_space.bus_space_write_4,
-    8: bus_space.bus_space_write_8,
-}
-
-
 class Register(int):
     """A register, declared by subclassing; an instance is one value of it.
 
@@ -138,7 +123,7 @@ class Register(int):
         **kwargs: Any,
     ) -> None:
         super().__init_subclass__(**kwargs)
-        if width not in _READ or offset < 0:
+        if width not in READS or offset < 0:
             raise ValueError(f"register {cls.__name__}: offset {offset}, width {width}")
         own = {name: f for name, f in vars(cls).items() if isinstance(f, Field)}
         if taken := [name for name in own if hasattr(Register, name)]:
@@ -193,7 +178,7 @@ class Register(int):
     def read(cls, tag: BusSpaceTag, handle: BusSpaceHandle, index: int = 0) -> Self:
         """Read the register: one access of its width.  Raises BadAccess if it is write-only."""
         cls._permit("read", WO)
-        return cls(_READ[cls.width](tag, handle, cls.at(index)))
+        return cls(READS[cls.width](tag, handle, cls.at(index)))
 
     @classmethod
     def write(
@@ -204,7 +189,7 @@ class Register(int):
         Raises ValueTooWide, and BadAccess if it is read-only.
         """
         cls._permit("write", RO)
-        _WRITE[cls.width](tag, handle, cls.at(index), int(cls(raw, **fields)))
+        WRITES[cls.width](tag, handle, cls.at(index), int(cls(raw, **fields)))
 
     @classmethod
     def modify(

@@ -8,10 +8,10 @@ import time
 from rumpci.host import Address
 from rumpci.machines.machine import IommuFault
 from rumpci.machines.qemu.machine import QemuMachine
+from tests.waiting import LIMIT_S
 
 PAGE = 4096
 EDU_BUFFER = 0x40000
-LIMIT = 5.0  # seconds
 
 
 class Pages:
@@ -45,7 +45,7 @@ class RawEdu:
             self.bar.write(reg, 8, value)
 
     def finish(self) -> None:
-        late = time.monotonic() + LIMIT
+        late = time.monotonic() + LIMIT_S
         while self.bar.read(0x98, 8) & 1:
             assert time.monotonic() < late
             time.sleep(0.005)
@@ -86,7 +86,7 @@ class RawNvme:
 
     def take(self, count: int) -> None:
         """Wait for this many completions."""
-        late = time.monotonic() + LIMIT
+        late = time.monotonic() + LIMIT_S
         for _ in range(count):
             phase = 1 - self.head // 64 % 2
             while self.queues[PAGE + 16 * (self.head % 64) + 14] & 1 != phase:
@@ -112,7 +112,7 @@ def faults(machine: QemuMachine, want: int = 1) -> list[IommuFault]:
     """At least `want` faults; the event takes its way through the relay."""
     assert machine.iommu is not None
     found: list[IommuFault] = []
-    late = time.monotonic() + LIMIT
+    late = time.monotonic() + LIMIT_S
     while len(found) < want:
         assert time.monotonic() < late, f"{found}"
         found += machine.iommu.faults()

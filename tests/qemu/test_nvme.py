@@ -1,108 +1,36 @@
-"""nvme on QEMU: the disk is the image, whatever the transfer, the interrupt and the accident."""
+"""nvme on QEMU: the disk is the image, whatever the transfer and the interrupt."""
 
 from __future__ import annotations
 
 import contextlib
 import errno
-import random
-from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from rumpci.autoconf import Autoconf, Console
-from rumpci.cpu import Cpu
 from rumpci.disk import Disk, disks_of
 from rumpci.drivers.nvme import Nvme
 from rumpci.drivers.nvmebatch import NvmeBatch
 from rumpci.drivers.nvmedma import DmaArea
-from rumpci.drivers.nvmeq import QueuePair
-from rumpci.drivers.nvmereg import NVME_CC, NVME_SC_ABORT_REQUESTED
-from rumpci.errors import BadRange, DmaBusy, DriverAttachError, DriverError
-from rumpci.host import Host
+from rumpci.drivers.nvmereg import NVME_CC
+from rumpci.errors import BadRange, DriverAttachError, DriverError
 from rumpci.hosts import open_host
-from rumpci.wrap.preempt import Preempting
 
 from .needs import qemu
+from .nvme_faulty import (
+    CC,
+    MIB,
+    FaultyHost,
+    Plan,
+    attached,
+    dice,
+    submitted,
+)
 
 pytestmark = qemu
-MIB = 1 << 20
-SQ_DOORBELL, CSTS, CC = [0x1000, 0x1008, 0x1010], 0x1C, NVME_CC.offset
-
-
-def dice(seed: int) -> random.Random:
-    return random.Random(seed)  # noqa: S311
-
-
-class Faulty:
-    """A host, claim or window like `inner`; what `plan` says goes wrong in its windows."""
-
-    def __init__(self, inner: Any, plan: Plan) -> None:
-        self._inner, self._plan = inner, plan
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._inner, name)
-
-
-class Plan:
-    """Writes that get lost, by offset and how often; what reads as something else; a record."""
-
-    def __init__(self) -> None:
-        self.lose: Counter[int] = Counter()
-        self.reads: dict[int, int] = {}
-        self.written: list[tuple[int, int]] = []
-
-
-class FaultyHost(Faulty):
-    def claim(self, *args: Any) -> FaultyClaim:
-        return FaultyClaim(self._inner.claim(*args), self._plan)
-
-
-class FaultyClaim(Faulty):
-    def window(self, *args: Any, **kwargs: Any) -> FaultyWindow:
-        return FaultyWindow(self._inner.window(*args, **kwargs), self._plan)
-
-
-class FaultyWindow(Faulty):
-    mapping = None
-
-    def read(self, position: int, width: int) -> int:
-        at = self.offset + position
-        return self._plan.reads.get(at) or int(self._inner.read(position, width))
-
-    def write(self, position: int, width: int, value: int) -> None:
-        at = self.offset + position
-        self._plan.written.append((at, value))
-        if self._plan.lose[at]:
-            self._plan.lose[at] -= 1
-        else:
-            self._inner.write(position, width, value)
-
-
-@contextlib.contextmanager
-def attached(
-    url: str, plan: Plan | None = None, console: Console | None = None, **properties: str
-) -> Iterator[Nvme]:
-    with contextlib.closing(open_host(url)) as inner:
-        host: Host = FaultyHost(inner, plan) if plan else inner
-        with Autoconf(host, console, {"nvme": properties}) as autoconf:
-            (nvme,) = autoconf.attach([Nvme])
-            assert isinstance(nvme, Nvme)
-            yield nvme
-
-
-@pytest.fixture
-def image(tmp_path: Path) -> Path:
-    """An image of 4 MiB of bytes that differ."""
-    path = tmp_path / "image"
-    path.write_bytes(dice(1).randbytes(4 * MIB))
-    return path
-
-
-def submitted(nvme: Nvme) -> list[int]:
-    return [queue.tail for queue in nvme.controller.queues]
 
 
 # ---- attaching ----------------------------------------------------------------------------
@@ -321,195 +249,6 @@ def test_discard_zeroes_and_health(image: Path) -> None:
         health = nvme.health()
         assert reads + 1 == health.HOST_READS
         assert 250 < health.TEMPERATURE < 400
-
-
-# ---- batches ---------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("intr", ["msix", "intx", "poll"])
-@pytest.mark.parametrize(("depth", "blocks"), [(1, 1), (32, 8), (63, 3), (5, 300)])
-def test_batches(image: Path, depth: int, blocks: int, intr: str) -> None:
-    data, chance = image.read_bytes(), dice(depth)
-    with attached(f"qemu:nvme,serial=1,file={image}", intr=intr) as nvme:
-        disk = nvme.disks[0]
-        with NvmeBatch(disk, depth, blocks) as batch:
-            for _ in range(20):  # more than the rings are long
-                lbas = [chance.randrange(disk.blocks - blocks) for _ in range(depth)]
-                some = lbas[: chance.randint(1, depth)]
-                batch.submit(some)
-                batch.wait()
-                for lba, view in zip(some, batch.views, strict=False):
-                    assert view == data[lba * 512 : (lba + blocks) * 512]
-        assert sorted(batch.queue.free) == list(range(63))
-
-
-def test_batches_take_turns_and_write(image: Path) -> None:
-    data = bytearray(image.read_bytes())
-    with attached(f"qemu:nvme,serial=1,file={image}", intr="poll") as nvme:
-        disk, queue = nvme.disks[0], nvme.controller.ioqs[0]
-        with (
-            NvmeBatch(disk, 16, 8, write=True, queue=queue) as one,
-            NvmeBatch(disk, 16, 8, write=True, queue=queue) as two,
-        ):
-            for turn, batch in enumerate([one, two, one, two]):
-                if turn > 1:
-                    while batch.poll():
-                        pass
-                    batch.wait()
-                lbas = [8 * (turn * 16 + i) for i in range(16)]
-                for lba, view in zip(lbas, batch.views, strict=True):
-                    view[:] = data[lba * 512 : lba * 512 + 4096] = dice(turn).randbytes(4096)
-                batch.submit(lbas)
-                with pytest.raises(DmaBusy):
-                    batch.submit(lbas)
-        disk.flush()
-        assert image.read_bytes() == data
-
-
-def test_a_batch_that_cannot_be(image: Path) -> None:
-    with attached(f"qemu:nvme,serial=1,file={image}") as nvme:
-        disk = nvme.disks[0]
-        for depth, blocks in ((1, 1025), (0, 1), (1, 0)):
-            with pytest.raises(BadRange):
-                NvmeBatch(disk, depth, blocks)
-        with pytest.raises(DriverError) as caught:
-            NvmeBatch(disk, 64, 1)
-        assert caught.value.errno == errno.EAGAIN
-        with NvmeBatch(disk, 2, 8) as batch:
-            for lbas in ([], [0, 8, 16], [8185], [-1]):
-                with pytest.raises(BadRange):
-                    batch.submit(lbas)
-            disk.blocks += 100
-            batch.submit([0, 8200])
-            with pytest.raises(DriverError, match=r"number 1: LBA out of range"):
-                batch.wait()
-            batch.submit([0])
-            batch.wait()
-
-
-# ---- accidents ----------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("intr", ["msix", "intx", "poll"])
-def test_a_lost_command_is_aborted_then_the_controller_is_reset(image: Path, intr: str) -> None:
-    plan, data = Plan(), image.read_bytes()
-    url = f"qemu:nvme,serial=1,file={image}"
-    with attached(url, plan, intr=intr, timeout="200", queues="1") as nvme:
-        plan.lose[SQ_DOORBELL[1]] = 1
-        with pytest.raises(DriverError, match="reset before it completed") as caught:
-            nvme.read(0, 8)
-        assert caught.value.errno == errno.ETIMEDOUT
-        assert (nvme.controller.aborts, nvme.controller.resets) == (1, 1)
-        for lba in range(70):
-            assert nvme.read(lba, 1) == data[lba * 512 : (lba + 1) * 512]
-        assert nvme.read(0, 5000) == data[: 5000 * 512]
-        assert (nvme.controller.aborts, nvme.controller.resets) == (1, 1)
-
-
-def test_a_lost_batch_fails_and_the_next_does_not(image: Path) -> None:
-    plan = Plan()
-    url = f"qemu:nvme,serial=1,file={image}"
-    with (
-        attached(url, plan, intr="poll", timeout="200", queues="1") as nvme,
-        NvmeBatch(nvme.disks[0], 4, 8) as batch,
-    ):
-        plan.lose[SQ_DOORBELL[1]] = 1
-        batch.submit([0, 8, 16])
-        with pytest.raises(DriverError) as caught:
-            batch.wait()
-        assert caught.value.errno == errno.ETIMEDOUT
-        batch.submit([8])
-        batch.wait()
-        assert batch.views[0] == image.read_bytes()[4096:8192]
-
-
-def test_a_command_that_the_controller_aborts(image: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """QEMU aborts nothing, so the completion that an abort brings is put there."""
-    plan = Plan()
-
-    def abort(queue: QueuePair, cid: int) -> bool:
-        words, at, phase = queue.cq.view.cast("I"), queue._at, queue._phase
-        words[at] = NVME_SC_ABORT_REQUESTED << 17 | phase << 16 | cid
-        return True
-
-    with attached(f"qemu:nvme,serial=1,file={image}", plan, timeout="200") as nvme:
-        monkeypatch.setattr(nvme.controller, "abort", abort)
-        plan.lose.update([SQ_DOORBELL[1], SQ_DOORBELL[2]])
-        with pytest.raises(DriverError, match="was aborted") as caught:
-            nvme.read(0, 8)
-        assert caught.value.errno == errno.ETIMEDOUT
-        assert nvme.controller.resets == 0
-
-
-def test_a_lost_admin_command_brings_a_reset(image: Path) -> None:
-    plan = Plan()
-    with attached(f"qemu:nvme,serial=1,file={image}", plan, timeout="200") as nvme:
-        plan.lose[SQ_DOORBELL[0]] = 1
-        with pytest.raises(DriverError, match="reset before it completed"):
-            nvme.health()
-        assert (nvme.controller.aborts, nvme.controller.resets) == (0, 1)
-        assert nvme.read(9, 1) == image.read_bytes()[9 * 512 : 10 * 512]
-        assert nvme.health().HOST_READS >= 1
-
-
-def test_a_lost_interrupt_loses_no_data(image: Path) -> None:
-    with attached(f"qemu:nvme,serial=1,file={image}", timeout="200", queues="1") as nvme:
-        (told,) = [queues for queues in nvme.told if nvme.controller.ioqs[0] in queues]
-        told.clear()
-        assert nvme.read(9, 1) == image.read_bytes()[9 * 512 : 10 * 512]
-        assert (nvme.controller.ioqs[0].lost, nvme.controller.resets) == (1, 0)
-
-
-def test_a_controller_that_is_gone(image: Path) -> None:
-    plan, lines = Plan(), list[str]()
-    with attached(
-        f"qemu:nvme,serial=1,file={image}", plan, Console(lines.append), timeout="200"
-    ) as nvme:
-        plan.lose.update([SQ_DOORBELL[1], SQ_DOORBELL[2]])
-        plan.reads[CSTS] = 0xFFFF_FFFF
-        with pytest.raises(DriverError, match="no controller answers") as caught:
-            nvme.read(0, 1)
-        assert caught.value.errno == errno.ENXIO
-    assert "nvme0: shutting down: nvme0: reading CSTS: no controller answers" in "".join(lines)
-    assert lines[-1] == "nvme0: detached\n"
-
-
-def test_a_controller_with_a_fatal_status_is_reset(image: Path) -> None:
-    plan = Plan()
-    with attached(
-        f"qemu:nvme,serial=1,file={image}", plan, intr="poll", timeout="60000", queues="1"
-    ) as nvme:
-        plan.lose[SQ_DOORBELL[1]] = 1
-        queue, healthy = nvme.controller.ioqs[0], nvme.controller.healthy
-        queue.healthy = lambda: False
-        nvme.controller.healthy = lambda: False  # type: ignore[method-assign]
-        with pytest.raises(DriverError, match="reset before it completed"):
-            nvme.read(0, 1)
-        queue.healthy = healthy
-        assert (nvme.controller.aborts, nvme.controller.resets) == (0, 1)
-        assert len(nvme.read(0, 1)) == 512
-
-
-@pytest.mark.parametrize("intr", ["msix", "intx", "poll"])
-def test_wherever_handlers_run(image: Path, cpu: Cpu, intr: str) -> None:
-    data, properties = image.read_bytes(), {"nvme": {"intr": intr, "timeout": "5000"}}
-    with contextlib.closing(Preempting(open_host(f"qemu:nvme,serial=1,file={image}"))) as host:
-        for seed in range(6):
-            cpu.seed(seed)
-            with Autoconf(host, properties=properties) as autoconf:
-                (nvme,) = autoconf.attach([Nvme])
-                assert isinstance(nvme, Nvme)
-                with NvmeBatch(nvme.disks[0], 20, 3) as batch:
-                    for turn in range(10):
-                        batch.submit(range(turn, turn + 20))
-                        assert nvme.read(turn, 9) == data[turn * 512 : (turn + 9) * 512]
-                        batch.wait()
-                        at = (turn + 19) * 512
-                        assert batch.views[19] == data[at : at + 3 * 512]
-                assert nvme.controller.resets == 0
-                assert sum(queue.lost + queue.unexpected for queue in nvme.controller.queues) == 0
-            cpu.seed(None)
-    assert not cpu.failures
 
 
 # ---- limits and namespaces --------------------------------------------------------------------

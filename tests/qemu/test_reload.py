@@ -15,10 +15,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.waiting import LIMIT_S
+
 from .needs import qemu
 from .test_supervisor import children, run, write
 
-LIMIT_S = 15
 STAY = "kern.delay(60_000_000)"
 HOSTS = ["model:edu", pytest.param("qemu:edu", marks=qemu)]
 

@@ -15,13 +15,13 @@ from rumpci.machines.qemu.machine import QemuMachine
 from rumpci.machines.requester import source
 from rumpci.machines.vtd.vtdreg import IRTE, IRTE_HI
 from rumpci.pcireg import PCI_CAP_MSI
+from tests.waiting import LIMIT_S
 
 from .needs import qemu
 
 pytestmark = [qemu]
 OWNER, OTHER = Address(0, 0, 1, 0), Address(0, 0, 2, 0)
 VECTOR, RAISE = 0x60, 0x60
-WAIT = 2.0
 
 
 @pytest.fixture
@@ -51,7 +51,7 @@ def fires(machine: QemuMachine, at: Address) -> bool:
     machine.process.wire.ask(b"writel 0xfee00000 %#x\n" % probe)  # the processor's own: no unit
     seen: set[int] = set()
     while probe not in seen:
-        assert select.select([machine.interrupts], [], [], WAIT)[0]
+        assert select.select([machine.interrupts], [], [], LIMIT_S)[0]
         seen |= {vector for vector, _ in machine.interrupts.collect()}
     return VECTOR in seen
 

@@ -1,4 +1,4 @@
-"""A served guard and its clients (pci4served.py), for the tests that ask for them by name."""
+"""Both ends of pci(4), for the tests that ask for them by name: pci4served.py, pci4_fake.py."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from rumpci.guard import Guard
+from rumpci.pci4.client import Pci4Host
 from rumpci.pci4.server import Server
+from tests.unit.pci4_fake import Fake, fake_guard, opened
 from tests.unit.pci4raw import Raw, serving
 from tests.unit.pci4served import made_guard
 
@@ -39,3 +41,18 @@ def raw(server: Server, path: Path) -> Iterator[Raw]:
 def other(server: Server, path: Path) -> Iterator[Raw]:
     with Raw(path) as other:
         yield other
+
+
+# ---- a client, and a server that is the test's ------------------------------------------------
+
+
+@pytest.fixture
+def fake(tmp_path: Path) -> Iterator[Fake]:
+    with fake_guard(tmp_path / "pci0") as made:
+        yield made
+
+
+@pytest.fixture
+def host(fake: Fake) -> Iterator[Pci4Host]:
+    with opened(fake) as made:
+        yield made

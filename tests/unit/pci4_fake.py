@@ -20,6 +20,7 @@ from rumpci.pci4 import abi
 from rumpci.pci4.abi import Op
 from rumpci.pci4.client import Pci4Host
 from rumpci.pci4.wire import Message
+from tests.waiting import LIMIT_S
 
 PLACE = Address(0, 0, 2, 0)
 BAR_SIZE, RAM_SIZE = 0x1000, 0x8000
@@ -52,7 +53,7 @@ class Fake:
     def close(self) -> None:
         with contextlib.suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
-        self._thread.join(10)
+        self._thread.join(LIMIT_S)
         assert not self._thread.is_alive()
         self._listener.close()
         for event in self.events:
@@ -164,7 +165,7 @@ def fake_guard(path: Path) -> Iterator[Fake]:
 
 
 @contextlib.contextmanager
-def opened(fake: Fake, limit: float = 5) -> Iterator[Pci4Host]:
+def opened(fake: Fake, limit: float = LIMIT_S) -> Iterator[Pci4Host]:
     with contextlib.closing(open_host(f"pci4:{fake.path}?limit={limit}")) as host:
         assert isinstance(host, Pci4Host)
         yield host

@@ -34,6 +34,7 @@ from rumpci.pci4.abi import Op
 from rumpci.pci4.wire import F, Message
 from tests.unit.pci4raw import Raw, Refused, descriptor_names, descriptors, resident, serving
 from tests.unit.pci4served import ANY, EDU, RAM, SIGNALLER, dma_alloc, made_guard
+from tests.waiting import until
 
 EDGES = [0, 1, 2, 3, 4, 8, 15, 16, 20, 24, 63, 64, 100, 128, 160, 200, 4095, 4096, 8192, 65536,
          (1 << 31) - 1, 1 << 31, ANY >> 32, 1 << 32, 1 << 40, 1 << 63, ANY]  # fmt: skip
@@ -169,7 +170,7 @@ def fuzz(seed: int, more: Callable[[int], bool], say: Callable[[str], None] = pr
             steps, grown = _ask_on(fuzzer, beside, more)
             fuzzer.raw.close()
             beside.work(fuzzer.random)
-            _settle(lambda: descriptors() <= before)
+            until(lambda: descriptors() <= before, _too_many)
             assert [row.who for row in guard.dma_usage()] == [beside.xname]
             assert not guard.dma_check()
             assert server.connections == 1
@@ -202,11 +203,8 @@ def _ask_on(fuzzer: Fuzzer, beside: Neighbour, more: Callable[[int], bool]) -> t
     return step, resident() - at_first
 
 
-def _settle(done: Callable[[], bool], seconds: float = 5.0) -> None:
-    end = time.monotonic() + seconds
-    while not done():
-        assert time.monotonic() < end, f"too many descriptors: {Counter(descriptor_names())}"
-        time.sleep(0.01)
+def _too_many() -> str:
+    return f"too many descriptors: {Counter(descriptor_names())}"
 
 
 def _summary(fuzzer: Fuzzer) -> str:

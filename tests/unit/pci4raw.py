@@ -17,9 +17,9 @@ from rumpci.pci4.abi import Op
 from rumpci.pci4.policy import Policy
 from rumpci.pci4.server import Server
 from rumpci.pci4.wire import Message
+from tests.waiting import LIMIT_S
 
 HEADER = abi.Header.LAYOUT.size
-SECONDS = 10.0
 
 
 class Refused(Exception):
@@ -35,7 +35,7 @@ class Raw:
 
     def __init__(self, path: Path, *, greet: bool = True) -> None:
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self.sock.settimeout(SECONDS)
+        self.sock.settimeout(LIMIT_S)
         self.serial = 0
         self.fds: list[int] = []
         try:

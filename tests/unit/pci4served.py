@@ -18,6 +18,7 @@ from rumpci.pci4.abi import Op
 from rumpci.pci4.policy import Policy, Rule
 from tests.unit.pci4raw import Raw, Refused
 from tests.unit.signallers import Signaller
+from tests.waiting import LIMIT_S
 
 EDU, RAM, SIGNALLER = 0x11E8_1234, 0xFFFE_1234, 0x0002_1234
 INTX, MSI, MSIX = range(3)
@@ -46,7 +47,7 @@ def allocate(raw: Raw, claim: int, type_: int = MSIX, count: int = 1) -> Any:
     return raw.ask(Op.INTR_ALLOC, claim=claim, type=type_, count=count, index=index)
 
 
-def event(fd: int, seconds: float = 5.0) -> Any:
+def event(fd: int, seconds: float = LIMIT_S) -> Any:
     assert select.select([fd], [], [], seconds)[0], "no event came"
     return abi.Event.unpack(os.read(fd, 4096))
 

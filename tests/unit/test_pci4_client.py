@@ -7,8 +7,7 @@ import os
 import select
 import socket
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -37,22 +36,11 @@ from rumpci.hosts import open_host
 from rumpci.pci4 import abi
 from rumpci.pci4.abi import Op
 from rumpci.pci4.client import Pci4Host
+from tests.waiting import LIMIT_S, until
 
-from .pci4_fake import PLACE, Fake, descriptors, fake_guard, opened
+from .pci4_fake import PLACE, Fake, descriptors, opened
 
 RECORD = abi.Event.LAYOUT
-
-
-@pytest.fixture
-def fake(tmp_path: Path) -> Iterator[Fake]:
-    with fake_guard(tmp_path / "pci0") as made:
-        yield made
-
-
-@pytest.fixture
-def host(fake: Fake) -> Iterator[Pci4Host]:
-    with opened(fake) as made:
-        yield made
 
 
 # ---- opening ----------------------------------------------------------------------------------
@@ -81,8 +69,7 @@ def test_a_server_of_another_version(fake: Fake) -> None:
     fake.answers[Op.VERSION] = lambda m: refusal
     with pytest.raises(HostRefused, match=r"version 3; .* version 1"), opened(fake):
         pass
-    time.sleep(0.1)
-    assert descriptors() <= before
+    until(lambda: descriptors() <= before)
 
 
 # ---- windows ----------------------------------------------------------------------------------
@@ -106,9 +93,7 @@ def test_writes_arrive_in_order_and_without_being_waited_for(host: Pci4Host, fak
 
 def test_a_write_leaves_though_nothing_follows(host: Pci4Host, fake: Fake) -> None:
     host.claim(PLACE, "one").window(0, 0, 0x100).write(8, 4, 1)
-    end = time.monotonic() + 5
-    while 8 not in fake.registers and time.monotonic() < end:
-        time.sleep(0.001)
+    until(lambda: 8 in fake.registers)
     assert fake.registers[8] == 1
 
 
@@ -235,7 +220,7 @@ def test_events_come_from_a_descriptor(host: Pci4Host, fake: Fake) -> None:
     assert not first.ready()
     fake.events[0].send(RECORD.pack(1, 1, 2, 0, 0, 0, 0, 0))
     fake.events[0].send(RECORD.pack(2, 5, 2, 2, 8, 9, 0, 0) + RECORD.pack(3, 1, 2, 99, 1, 2, 3, 4))
-    assert select.select([first], [], [], 5)[0] == [first]
+    assert select.select([first], [], [], LIMIT_S)[0] == [first]
     assert first.ready()
     assert first.arm()
     assert first.read() == [

@@ -25,6 +25,7 @@ from tests.unit.pci4served import (
     made_guard,
     refused,
 )
+from tests.waiting import LIMIT_S
 
 # ---- who may what ----------------------------------------------------------------------------
 
@@ -89,6 +90,6 @@ def test_a_socket_pair_is_adopted(server: Server) -> None:
     server.adopt(theirs)
     raw = Raw.__new__(Raw)
     raw.sock, raw.serial, raw.fds = ours, 0, []
-    ours.settimeout(5)
+    ours.settimeout(LIMIT_S)
     assert raw.ask(Op.VERSION, version=1).version == 1
     raw.close()

@@ -413,9 +413,9 @@ sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
 
 
 def test_a_terminal(tmp_path: Path) -> None:
-    pytest.importorskip("readline")
+    pytest.importorskip("readline", reason="Python has no readline: apt-get install python3")
     if importlib.util.find_spec("IPython"):
-        pytest.skip("IPython is installed: it would be the prompt")
+        pytest.skip("IPython would be the prompt: pip uninstall ipython")
     done = subprocess.run(
         [sys.executable, "-c", TERMINAL], check=False, timeout=60,
         env={"XDG_STATE_HOME": str(tmp_path), "TERM": "dumb", "HOME": str(tmp_path)},

@@ -48,7 +48,7 @@ from rumpci.pcireg import (
 )
 
 _COMMUNICATIONS, _SERIAL, _16550 = 0x07, 0x00, 0x02
-_TRANSMIT_LIMIT_US = 1_000_000
+_TRANSMIT_LIMIT_US = 5_000_000
 _PATTERN = b"\x55\xaa"
 
 

@@ -80,7 +80,7 @@ from rumpci.shim import Shim
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
-FACTORIAL_LIMIT_US = 1_000_000
+FACTORIAL_LIMIT_US = 5_000_000
 DMA_LIMIT_US = 5_000_000
 DMA_POLL_US = 1000
 DMA_SEGMENTS = 2  # of EDU_DMA_MAX bytes, which lie in two pages at most

@@ -68,10 +68,6 @@ class Interrupts:
                 for interrupt in held:
                     stack.callback(interrupt.release)
 
-    def uses_messages(self) -> bool:
-        """Whether the client holds MSI or MSI-X vectors, which need bus mastering."""
-        return any(i.type is not IntrType.INTX for i in self.held)
-
     def _allocate_messages(
         self, type_: IntrType, indices: Sequence[int]
     ) -> Sequence[MessageInterrupt]:

@@ -6,8 +6,6 @@ import enum
 from typing import TypeVar
 
 from rumpci.errors import BadRequest
-from rumpci.pci4 import abi
-from rumpci.pci4.wire import Message
 
 E = TypeVar("E", bound=enum.Enum)
 
@@ -39,8 +37,3 @@ def clip(text: str, most: int) -> str:
     """As much of a text as fits `most` bytes of UTF-8."""
     data = text.encode(errors="replace").replace(b"\0", b"?")
     return text if len(data) <= most and "\0" not in text else data[:most].decode(errors="ignore")
-
-
-def answer_size(kind: type[Message]) -> int:
-    """Bytes of a whole message with this structure."""
-    return abi.Header.LAYOUT.size + kind.LAYOUT.size

@@ -13,11 +13,11 @@ from typing import Any
 from rumpci.errors import BadShim, NotAllocated
 from rumpci.host import Address, Event, IntrType
 from rumpci.pci4 import abi
+from rumpci.pci4._events import Events
 from rumpci.pci4.abi import Control, Op
 from rumpci.pci4.client_link import Connection, packable
 
 _RECORD = abi.Event.LAYOUT
-_MESSAGE = 64 * _RECORD.size
 _MOST = 1024
 """Messages that one `read` takes: whoever sends without end does not hold it for ever."""
 
@@ -36,6 +36,7 @@ class Pci4Interrupt:
         self.type, self.address = type_, address
         self._handle, self.index, self.name = place
         self._connection, self._events = connection, events
+        self._records = Events(events.fileno(), _RECORD.size)
         self._released = self._established = False
         self._unmask = abi.IntrControl(intr=self._handle, what=Control.UNMASK).pack()
 
@@ -63,13 +64,7 @@ class Pci4Interrupt:
         """See host.Interrupt."""
         if not self._established:
             return False
-        try:
-            self._events.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
-        except BlockingIOError:
-            return False
-        except OSError:
-            return not self._released  # `read` will say why
-        return True  # the end of the connection too, for `read` to tell
+        return self._records.ready()  # the end of the connection too, for `read` to tell
 
     def arm(self) -> bool:
         """See host.Interrupt.  A socket needs no arming."""
@@ -111,19 +106,17 @@ class Pci4Interrupt:
         return int(self._connection.call(Op.INTR_CONTROL, request).value)
 
     def _take(self) -> list[Event]:
-        found = list[Event]()
-        for _ in range(_MOST):
-            try:
-                data = self._events.recv(_MESSAGE, socket.MSG_DONTWAIT)
-            except BlockingIOError:
-                break
-            except OSError as error:
-                raise self._connection.lost(f"reading {self}", str(error)) from error
-            if not data or len(data) % _RECORD.size:
-                why = "the guard closed it" if not data else "what arrived is no event"
-                raise self._connection.lost(f"reading {self}", why)
-            found += [_event(fields) for fields in _RECORD.iter_unpack(data)]
-        return found
+        try:
+            data = self._records.take(_MOST)
+        except EOFError:
+            why = "the guard closed it"
+        except ValueError as error:
+            why = f"what arrived is no event ({error})"
+        except OSError as error:
+            why = str(error)
+        else:
+            return [_event(fields) for fields in _RECORD.iter_unpack(data)]
+        raise self._connection.lost(f"reading {self}", why)
 
     def _check_allocated(self, tried: str) -> None:
         if self._released:

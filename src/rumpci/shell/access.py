@@ -2,29 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import NoReturn
 
-from rumpci import bus_space
-from rumpci.bus_space import BusSpaceHandle, BusSpaceTag
+from rumpci.bus_space import READS, WRITES, BusSpaceHandle, BusSpaceTag
 from rumpci.errors import BadAccess
 from rumpci.host import Bar
 from rumpci.pci import PciAttachArgs, pci_mapreg_map, pci_mapreg_type
 from rumpci.pcireg import PCI_BAR0
 from rumpci.shell.record import Access, Record
-
-_READ: dict[int, Callable[[BusSpaceTag, BusSpaceHandle, int], int]] = {
-    1: bus_space.bus_space_read_1,
-    2: bus_space.bus_space_read_2,
-    4: bus_space.bus_space_read_4,
-    8: bus_space.bus_space_read_8,
-}
-_WRITE: dict[int, Callable[[BusSpaceTag, BusSpaceHandle, int, int], None]] = {
-    1: bus_space.bus_space_write_1,
-    2: bus_space.bus_space_write_2,
-    4: bus_space.bus_space_write_4,
-    8: bus_space.bus_space_write_8,
-}
 
 
 class BarAccess:
@@ -66,12 +51,12 @@ class BarAccess:
         self.record.access(access)
 
     def _read(self, width: int, offset: int) -> int:
-        value = _READ[width](self.tag, self.handle, offset)
+        value = READS[width](self.tag, self.handle, offset)
         self.note(Access(self.bar.index, False, width, offset, value))
         return value
 
     def _write(self, width: int, offset: int, value: int) -> None:
-        _WRITE[width](self.tag, self.handle, offset, value)
+        WRITES[width](self.tag, self.handle, offset, value)
         self.note(Access(self.bar.index, True, width, offset, value))
 
     def read1(self, offset: int) -> int:
