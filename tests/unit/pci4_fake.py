@@ -90,6 +90,10 @@ class Fake:
             answer = head.pack() + (answer.pack() if isinstance(answer, Message) else answer)
         socket.send_fds(client, [answer], list(self._fds))
 
+    def fire(self) -> None:
+        """Have the vector that was allocated last fire."""
+        self.events[-2].send(abi.Event.LAYOUT.pack(1, 1, 0, 0, 0, 0, 0, 0))
+
     # ---- operations ------------------------------------------------------------------------
 
     def version(self, m: Any) -> Any:

@@ -1,28 +1,38 @@
 """Requests by chance, but of the right shape: what gets past the first checks.
 
-    python -m tests.unit.pci4fuzz SECONDS [SEED]      as ./dev fuzz does
+    python -m tests.unit.pci4fuzz SECONDS [SEED]              as ./dev fuzz does: many servers
+    python -m tests.unit.pci4fuzz --requests N [SEED]         one server
 
 Handles are mostly ones that were given out, to this client or to the other; numbers are mostly
-those at which something ends.  After all of it the other client's data has to be right.
+those at which something ends.  Another client works all the while, and checks what it gets;
+after all of it descriptors and memory have to be as they were.
 """
 
 from __future__ import annotations
 
+import argparse
+import contextlib
 import itertools
+import logging
+import math
 import os
 import random
-import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from rumpci.autoconf import Autoconf
+from rumpci.cpu import own_cpu
+from rumpci.drivers.edu import Edu
+from rumpci.hosts import open_host
+from rumpci.pci import PciAttachArgs
 from rumpci.pci4 import abi
 from rumpci.pci4.abi import Op
 from rumpci.pci4.wire import F, Message
-from tests.unit.pci4raw import Raw, Refused, descriptor_names, descriptors, serving
+from tests.unit.pci4raw import Raw, Refused, descriptor_names, descriptors, resident, serving
 from tests.unit.pci4served import ANY, EDU, RAM, SIGNALLER, dma_alloc, made_guard
 from tests.waiting import until
 
@@ -37,48 +47,28 @@ SENSIBLE: dict[str, list[int]] = {
     "high": [(1 << 64) - 1], "low": [0], "boundary": [0], "what": [0, 1, 2, 3], "count": [1, 2, 4],
     "npieces": [1, 2], "offset": [0, 4096], "length": [0, 4096], "index": [0, 1, 2],
 }  # fmt: skip
-SENTINEL = 0x5AFE_DA7A
+WARM = 2000
+"""Requests until memory is counted for the first time: the allocator has had its peaks."""
+GROWTH = 8192
+"""KiB that a run may take beyond that, however long it is."""
+WORK_EVERY = 25
+"""Requests between two rounds of the neighbour's."""
 
 
-class Fuzzer:
-    """Requests of one seed over one connection after another."""
+class Chance:
+    """Structures by chance."""
 
-    def __init__(self, seed: int, path: Path) -> None:
-        self.random, self.path = random.Random(seed), path  # noqa: S311
-        self.raw = Raw(path)
-        self.answers: Counter[int] = Counter()
-        self.connections = 1
+    def __init__(self, seed: int) -> None:
+        self.random = random.Random(seed)  # noqa: S311
 
-    def step(self) -> None:
-        """One request, and its answer; a new connection where the old one ended."""
-        chance = self.random.random()
-        try:
-            if chance < 0.005:
-                self.raw.sock.send(self.random.randbytes(self.random.randrange(1, 5000)))
-            elif chance < 0.01:
-                self._reconnect()
-            else:
-                self._ask()
-        except (EOFError, ConnectionError):
-            self._reconnect()
+    def body(self, kind: type[Message]) -> bytes:
+        """Bytes of a structure: mostly fields of the right type, now and then just bytes."""
+        return self.message(kind) if self.random.random() < 0.95 else self.noise(kind)
 
-    def _ask(self) -> None:
-        op = self.random.choice(list(Op))
-        kind = abi.STRUCTURES[op]
-        body = self._message(kind) if self.random.random() < 0.95 else self._noise(kind)
-        self.raw.send(op, body)
-        try:
-            self.raw.answer(op)
-            self.answers[0] += 1
-        except Refused as refused:
-            self.answers[refused.errno] += 1
-            if refused.error.why == "the server failed":
-                raise AssertionError(str(refused)) from refused
-
-    def _noise(self, kind: type[Message]) -> bytes:
+    def noise(self, kind: type[Message]) -> bytes:
         return self.random.randbytes(kind.LAYOUT.size)
 
-    def _message(self, kind: type[Message]) -> bytes:
+    def message(self, kind: type[Message]) -> bytes:
         return kind(**{field.name: self._value(field) for field in kind.FIELDS}).pack()
 
     def _value(self, field: F) -> Any:
@@ -100,6 +90,41 @@ class Fuzzer:
             value = self.random.choice(EDGES)
         return value & (1 << bits - field.type.startswith("i")) - 1
 
+
+class Fuzzer:
+    """Requests of one seed over one connection after another."""
+
+    def __init__(self, seed: int, path: Path) -> None:
+        self.chance, self.path = Chance(seed), path
+        self.random = self.chance.random
+        self.raw = Raw(path)
+        self.answers: Counter[int] = Counter()
+        self.connections = 1
+
+    def step(self) -> None:
+        """One request, and its answer; a new connection where the old one ended."""
+        chance = self.random.random()
+        try:
+            if chance < 0.005:
+                self.raw.sock.send(self.random.randbytes(self.random.randrange(1, 5000)))
+            elif chance < 0.01:
+                self._reconnect()
+            else:
+                self._ask()
+        except (EOFError, ConnectionError):
+            self._reconnect()
+
+    def _ask(self) -> None:
+        op = self.random.choice(list(Op))
+        self.raw.send(op, self.chance.body(abi.STRUCTURES[op]))
+        try:
+            self.raw.answer(op)
+            self.answers[0] += 1
+        except Refused as refused:
+            self.answers[refused.errno] += 1
+            if refused.error.why == "the server failed":
+                raise AssertionError(str(refused)) from refused
+
     def _reconnect(self) -> None:
         self.raw.close()
         self.raw = Raw(self.path)
@@ -119,44 +144,63 @@ class Fuzzer:
             pass  # whoever left is being released yet
 
 
-class Neighbour:
-    """A client that does nothing wrong: its data has to be right at the end."""
+class Neighbour(Edu):
+    """A client that does nothing wrong: what its device computes and copies is right."""
 
-    def __init__(self, path: Path) -> None:
-        self.raw = Raw(path)
-        claim = self.raw.claim(EDU, "neighbour", nth=1)
-        self.window = self.raw.window(claim)
-        self.raw.write(self.window, 4, SENTINEL)
+    @staticmethod
+    def match(pa: PciAttachArgs) -> bool:
+        """The second edu."""
+        return Edu.match(pa) and pa.pa_device == 3
 
-    def check(self) -> None:
-        """It has what it had."""
-        assert self.raw.read(self.window, 4) == ~SENTINEL & 0xFFFF_FFFF
-        assert self.raw.functions()[3].claimed_by == "neighbour"
+    def work(self, dice: random.Random) -> None:
+        """By registers, by interrupt and by DMA."""
+        n, data = dice.randrange(40), dice.randbytes(dice.randrange(1, 4000))
+        assert self.alive(dice.getrandbits(32))
+        assert self.factorial(n) == math.factorial(n) & 0xFFFF_FFFF
+        self.dma_write(0, data)
+        assert self.dma_read(0, len(data)) == data
 
 
 def fuzz(seed: int, more: Callable[[int], bool], say: Callable[[str], None] = print) -> None:
     """Ask by chance while there is to be `more`; then look whether all is as it was."""
     with tempfile.TemporaryDirectory() as directory:
         path, guard = Path(directory) / "pci0", made_guard(banks=8)
-        with serving(guard, path) as server:
-            neighbour = Neighbour(path)
+        with serving(guard, path) as server, neighbour(path) as beside:
             before, fuzzer = descriptors(), Fuzzer(seed, path)
-            steps = next(step for step in itertools.count() if not _go_on(fuzzer, more, step))
+            steps, grown = _ask_on(fuzzer, beside, more)
             fuzzer.raw.close()
-            neighbour.check()
+            beside.work(fuzzer.random)
             until(lambda: descriptors() <= before, _too_many)
-            assert guard.dma_usage()[0].who == "neighbour"
+            assert [row.who for row in guard.dma_usage()] == [beside.xname]
             assert not guard.dma_check()
             assert server.connections == 1
-            neighbour.raw.close()
-    say(f"seed {seed}: {steps} requests, {fuzzer.connections} connections: {_summary(fuzzer)}")
+    assert grown < GROWTH, f"{grown} KiB more"
+    say(
+        f"seed {seed}: {steps} requests, {fuzzer.connections} connections: {_summary(fuzzer)}; "
+        f"{grown} KiB more since request {WARM}"
+    )
 
 
-def _go_on(fuzzer: Fuzzer, more: Callable[[int], bool], step: int) -> bool:
-    if more(step):
+@contextlib.contextmanager
+def neighbour(path: Path) -> Iterator[Neighbour]:
+    with own_cpu(), contextlib.closing(open_host(f"pci4:{path}")) as host, Autoconf(host) as found:
+        (beside,) = found.attach([Neighbour])
+        assert isinstance(beside, Neighbour)
+        yield beside
+
+
+def _ask_on(fuzzer: Fuzzer, beside: Neighbour, more: Callable[[int], bool]) -> tuple[int, int]:
+    """How many requests there were, and how many KiB of memory it took after the first ones."""
+    at_first = resident()
+    for step in itertools.count():
+        if not more(step):
+            break
         fuzzer.step()
-        return True
-    return False
+        if step == WARM:
+            at_first = resident()
+        if not step % WORK_EVERY:
+            beside.work(fuzzer.random)
+    return step, resident() - at_first
 
 
 def _too_many() -> str:
@@ -172,10 +216,21 @@ def _summary(fuzzer: Fuzzer) -> str:
 
 
 def main() -> None:
-    """For so many seconds, a seed after the other; each can be replayed."""
-    end = time.monotonic() + float(sys.argv[1])
-    seeds = [int(sys.argv[2])] if len(sys.argv) > 2 else itertools.count()
-    for seed in seeds:
+    """So many requests of one server; or for so many seconds, a seed and a server after the other.
+
+    Each can be replayed.
+    """
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--requests", action="store_true", help="the number is of requests")
+    parser.add_argument("number", type=float)
+    parser.add_argument("seed", type=int, nargs="?")
+    given = parser.parse_args()
+    logging.getLogger("rumpci").setLevel(logging.ERROR)  # what is refused is no news
+    if given.requests:
+        fuzz(given.seed or 0, lambda step: step < given.number)
+        return
+    end = time.monotonic() + given.number
+    for seed in itertools.count() if given.seed is None else [given.seed]:
         if time.monotonic() >= end:
             break
         fuzz(seed, lambda step: step < 5000 and time.monotonic() < end)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import socket
 import threading
 from collections.abc import Iterator
@@ -141,3 +142,9 @@ def descriptor_names() -> list[str]:
 def descriptors() -> int:
     """How many this process has open."""
     return len(descriptor_names())
+
+
+def resident() -> int:
+    """KiB of memory that this process uses at the moment."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * resource.getpagesize() >> 10

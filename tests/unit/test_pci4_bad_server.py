@@ -17,16 +17,15 @@ from rumpci.errors import (
     RumpciError,
 )
 from rumpci.host import IntrType
-from rumpci.host_dma import Direction, MapSpec, MemorySpec, Piece
+from rumpci.host_dma import MemorySpec
 from rumpci.pci4 import abi
 from rumpci.pci4.abi import Op
 from rumpci.pci4.client import Pci4Host
 from tests.waiting import LIMIT_S, until
 
 from .pci4_fake import PLACE, Fake, Raw, descriptors, opened
-
-RECORD = abi.Event.LAYOUT
-
+from .pci4everything import everything
+from .pci4fuzz import Chance
 
 # ---- errors, and servers that are none --------------------------------------------------------
 
@@ -62,58 +61,21 @@ def test_a_claim_that_is_not_listed_is_given_back(host: Pci4Host, fake: Fake) ->
     assert fake.seen[-1] is Op.RELEASE
 
 
-def everything(fake: Fake, host: Pci4Host) -> None:
-    """Every operation there is, once at least."""
-    claim = host.claim(PLACE, "one")
-    host.conf_read(PLACE, 0)
-    claim.conf_write(4, claim.conf_read(4))
-    window = claim.window(0, 0, 0x1000)
-    window.write(4, 4, 1)
-    window.read(4, 4)
-    window.write_many(0, 4, 4, window.read_many(0, 4, 4, 4))
-    window.barrier()
-    window.present()
-    claim.intr_count(IntrType.MSIX)
-    (intr,) = claim.intr_alloc(IntrType.MSIX, [0])
-    intr.establish()
-    intr.mask()
-    intr.unmask()
-    intr.pending()
-    fake.events[-2].send(RECORD.pack(1, 1, 0, 0, 0, 0, 0, 0))
-    intr.read()
-    intr.disestablish()
-    memory, loaded = claim.dma_alloc(MemorySpec(4096)), claim.dma_map(MapSpec(4096, 1, 4096))
-    loaded.load([Piece(memory, 0, 4096)], Direction.READ)
-    many = claim.dma_map(MapSpec(1 << 20, 100, 256))
-    many.load([Piece(memory, 0, 4096)], Direction.READ)
-    claim.dma_faults()
-    for listing in (
-        host.interrupts, host.dma, host.dma_usage, host.dma_check, host.iommu, host.holders,
-    ):  # fmt: skip
-        listing()
-    loaded.unload()
-    loaded.destroy()
-    memory.free()
-    window.unmap()
-    claim.intr_release()
-    claim.release()
-
-
 def test_every_operation(host: Pci4Host, fake: Fake) -> None:
-    everything(fake, host)
+    everything(host, PLACE, fake.fire)
     assert set(fake.seen) == set(Op) - {Op.WINDOW_BATCH}
 
 
 def test_a_server_that_dies_in_every_operation(fake: Fake) -> None:
     with opened(fake) as host:
-        everything(fake, host)
+        everything(host, PLACE, fake.fire)
     total, before = len(fake.seen), descriptors()
     assert total > 30
     for number in range(total):
         fake.seen.clear()
         fake.die_at = number
         with contextlib.suppress(MachineDied), opened(fake) as host:
-            everything(fake, host)
+            everything(host, PLACE, fake.fire)
             assert fake.seen[-1] in (Op.INTR_RELEASE, Op.RELEASE)  # those do not mind
         assert len(fake.seen) == number
     for event in fake.events:
@@ -163,7 +125,39 @@ def test_a_hostile_server(fake: Fake, op: Op) -> None:
     for answer in hostile(op):
         fake.answers = {op: answer}
         with contextlib.suppress(RumpciError), opened(fake, limit=0.3) as host:
-            everything(fake, host)
+            everything(host, PLACE, fake.fire)
+        for event in fake.events:
+            event.close()
+        fake.events.clear()
+    until(lambda: descriptors() <= before)
+
+
+def by_chance(chance: Chance, op: Op, fake: Fake) -> Callable[[Any], Any]:
+    """Answers of the right shape, of any contents, with any number of descriptors."""
+
+    kind = abi.STRUCTURES[op]
+
+    def answer(m: Any) -> bytes:
+        natural = getattr(fake, op.name.lower(), lambda m: m)(m).pack()
+        fake._fds = [fake.ram] * chance.random.choice([0, 1, 1, 2, 5])
+        body = bytearray(chance.body(kind))
+        for field in kind.FIELDS:  # some of it is what it has to be: so more of it is looked at
+            if chance.random.random() < 0.5:
+                at = slice(kind.OFFSETS[field.name], kind.OFFSETS[field.name] + field.size)
+                body[at] = natural[at]
+        return bytes(body)
+
+    return answer
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("op", sorted(set(Op) - {Op.WINDOW_BATCH}))
+def test_answers_by_chance(fake: Fake, op: Op, soak: bool) -> None:
+    before, chance = descriptors(), Chance(op)
+    for _ in range(500 if soak else 15):
+        fake.answers = {op: by_chance(chance, op, fake)}
+        with contextlib.suppress(RumpciError), opened(fake, limit=0.3) as host:
+            everything(host, PLACE, fake.fire)
         for event in fake.events:
             event.close()
         fake.events.clear()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import array
+import contextlib
 import errno
 import multiprocessing
 import os
@@ -12,18 +13,23 @@ import signal
 import socket
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 
 from rumpci.guard import Guard
-from rumpci.pci4 import abi
+from rumpci.host import Address
+from rumpci.hosts import open_host
+from rumpci.pci4 import abi, connection
 from rumpci.pci4.abi import Op
 from rumpci.pci4.server import Server
+from tests.unit.pci4everything import everything
 from tests.unit.pci4fuzz import fuzz
-from tests.unit.pci4raw import Raw, Refused, descriptors
-from tests.unit.pci4served import EDU, SIGNALLER, allocate, dma_alloc, enable
+from tests.unit.pci4raw import Raw, Refused, descriptors, resident
+from tests.unit.pci4served import EDU, SIGNALLER, allocate, dma_alloc, enable, fire
 from tests.waiting import LIMIT_S, until
 
 VALUE = 0x600D_DA7A
@@ -68,9 +74,10 @@ def test_every_structure_with_random_values(
     assert is_right(raw, mine)
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("seed", range(3))
-def test_requests_by_chance(seed: int) -> None:
-    fuzz(seed, lambda step: step < 1200)
+def test_requests_by_chance(seed: int, soak: bool) -> None:
+    fuzz(seed, lambda step: step < (34_000 if soak else 1200))
 
 
 def test_descriptors_that_a_client_sends_are_closed(raw: Raw, mine: int, path: Path) -> None:
@@ -177,11 +184,12 @@ def test_when_the_descriptors_run_out_nothing_is_kept(raw: Raw, mine: int) -> No
     assert is_right(raw, mine)
 
 
-def come_and_go(path: Path, end: float, failures: list[BaseException]) -> None:
+def come_and_go(path: Path, end: float, failures: list[BaseException], met: list[int]) -> None:
     """A client of few words: whatever is refused, it comes again."""
     try:
         while time.monotonic() < end:
             with Raw(path) as hostile:
+                met.append(1)
                 try:
                     window = hostile.window(hostile.claim(EDU))
                     hostile.read(window, 0)
@@ -192,18 +200,28 @@ def come_and_go(path: Path, end: float, failures: list[BaseException]) -> None:
         failures.append(error)
 
 
-def test_fifty_clients_that_come_and_go(server: Server, raw: Raw, mine: int, path: Path) -> None:
-    before, failures = descriptors(), list[BaseException]()
-    end = time.monotonic() + 2
-    threads = [threading.Thread(target=come_and_go, args=(path, end, failures)) for _ in range(50)]
-    for thread in threads:
-        thread.start()
-    while time.monotonic() < end:
-        assert is_right(raw, mine)
-    for thread in threads:
-        thread.join()
-    assert not failures
-    until(lambda: server.connections == 1 and descriptors() == before)
+@pytest.mark.soak
+def test_fifty_clients_that_come_and_go(
+    server: Server, raw: Raw, mine: int, path: Path, soak: bool
+) -> None:
+    before, failures, met = descriptors(), list[BaseException](), list[int]()
+    for seconds in (1, 60 if soak else 2):  # the first fifty have their peaks of memory
+        at_first, end = resident(), time.monotonic() + seconds
+        threads = [
+            threading.Thread(target=come_and_go, args=(path, end, failures, met)) for _ in range(50)
+        ]
+        for thread in threads:
+            thread.start()
+        while time.monotonic() < end:
+            assert is_right(raw, mine)
+        for thread in threads:
+            thread.join()
+        assert not failures
+        until(lambda: server.connections == 1 and descriptors() == before)
+    assert resident() - at_first < 8192  # KiB
+    if soak:
+        print(f"\n{len(met)} connections in 61 s, descriptors {before} and {descriptors()},",
+              f"memory {at_first} and {resident()} KiB")  # fmt: skip
 
 
 def hold(path: str, ready: str) -> None:
@@ -241,18 +259,51 @@ def test_a_client_that_is_killed(raw: Raw, mine: int, path: Path, guard: Guard) 
     until(lambda: descriptors() <= before + 2)  # multiprocessing's own
 
 
-def test_memory_is_level(raw: Raw, mine: int, path: Path) -> None:
-    def grown(rounds: int) -> int:
-        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        with Raw(path) as hostile:
-            for _ in range(rounds):
-                claim = hostile.claim(EDU)
-                hostile.window(claim)
-                hostile.ask(Op.DMA_FREE, handle=dma_alloc(hostile, claim).memory)
-                os.close(hostile.fds.pop())
-                hostile.ask(Op.RELEASE, handle=claim)
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
-
-    grown(100)
-    assert grown(400) < 4096  # KiB
+@pytest.mark.soak
+def test_memory_is_level(
+    server: Server, mine: int, path: Path, guard: Guard, soak: bool, raw: Raw
+) -> None:
+    """Of the server and of a client alike: both are in this process."""
+    before, total = descriptors(), server.turns + (100_000 if soak else 10_000)
+    with contextlib.closing(open_host(f"pci4:{path}")) as host:
+        place = next(f.address for f in host.functions() if f.id == SIGNALLER)
+        at_first = 0
+        while server.turns < total:
+            everything(host, place, lambda: fire(guard))
+            batch(raw, mine)
+            if not at_first and server.turns > total // 10:
+                at_first = resident()
+        grown = resident() - at_first
+    until(lambda: descriptors() == before)
+    assert grown < 2048, f"{grown} KiB more"
     assert is_right(raw, mine)
+    if soak:
+        print(f"\n{server.turns} operations, descriptors {before} and {descriptors()},",
+              f"memory {at_first} KiB after a tenth, {at_first + grown} at the end")  # fmt: skip
+
+
+def batch(raw: Raw, window: int) -> None:
+    """The operation that our client does not use."""
+    request = abi.WindowBatch(count=1, window=[window], how=[4], position=[0], value=[0])
+    assert raw.ask(Op.WINDOW_BATCH, request).value[0] == 0x0100_00ED
+
+
+def test_what_is_done_for_memory_to_be_level_is_everything(
+    raw: Raw, mine: int, path: Path, guard: Guard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = set[int]()
+    for table in (connection.OPERATIONS, connection.RAW):
+        for op, operation in list(table.items()):
+            monkeypatch.setitem(table, op, noting(asked, op, operation))
+    with contextlib.closing(open_host(f"pci4:{path}")) as host:
+        everything(host, Address(0, 0, 4, 0), lambda: fire(guard))
+        batch(raw, mine)
+    assert set(Op) - asked == {Op.WINDOW_ACCESS}  # which has a way of its own
+
+
+def noting(asked: set[int], op: int, operation: Callable[..., Any]) -> Callable[..., Any]:
+    def noted(*arguments: object) -> Any:
+        asked.add(op)
+        return operation(*arguments)
+
+    return noted

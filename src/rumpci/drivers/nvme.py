@@ -32,6 +32,7 @@ from rumpci.pci import (
     PciAttachArgs,
     pci_conf_read,
     pci_conf_write,
+    pci_dma64_available,
     pci_mapreg_submap,
     pci_mapreg_type,
 )
@@ -80,7 +81,8 @@ class Nvme(Driver):
         with contextlib.ExitStack() as stack:
             self._enable_dma(pa, stack)
             regs = self._map(pa, count, stack)
-            self.controller = Controller(self.xname, regs, pa.pa_dmat, limits, self._say)
+            dmat = pa.pa_dmat64 if pci_dma64_available(pa) else pa.pa_dmat
+            self.controller = Controller(self.xname, regs, dmat, limits, self._say)
             stack.callback(self.controller.free)
             self._establish(pa, count + 1, stack)
             self._start(count, stack)
