@@ -22,8 +22,9 @@ from click.testing import CliRunner
 
 from rumpci.host import Address, Host, InterruptInfo
 from rumpci.tools import dma, intr, iommu, watch
+from tests.cli_served import served, started
 from tests.pci4_served import served_apart
-from tests.unit.test_cli_serve import open_to_all, served, started
+from tests.unit.test_cli_serve import open_to_all
 
 SECONDS = 60
 EDU = Address(0, 0, 1, 0)
