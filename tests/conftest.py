@@ -4,16 +4,28 @@ And a SIGINT that interrupts: a shell starts what runs in its background with it
 
 Tests marked `soak` can do much more of the same: `./dev soak` has them do so, which takes
 minutes, and say what they measured.
+
+No time limit of Hypothesis fails a test: machines are shared and noisy.  Where CI is set, the
+examples are the same in each run.
 """
 
+import os
 import signal
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from rumpci.cpu import Cpu, own_cpu
 
 signal.signal(signal.SIGINT, signal.default_int_handler)
+settings.register_profile(
+    "rumpci",
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+    derandomize=bool(os.environ.get("CI")),
+)
+settings.load_profile("rumpci")
 
 SOAK_S = 3600
 
