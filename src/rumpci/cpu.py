@@ -87,6 +87,7 @@ class Cpu:
         self.failures: list[BaseException] = []
         self.mutexes: list[HeldMutex] = []
         self._handlers: dict[int, Handler] = {}
+        self._looked: tuple[Handler, ...] = ()  # the same: what a wait goes over, again and again
         self._poll = select.epoll()
         self._timers: list[Timer] = []
         self._order = itertools.count()
@@ -99,6 +100,7 @@ class Cpu:
         """Call the handler at preemption points when its interrupt has events."""
         fd = handler.interrupt.fileno()
         self._handlers[fd] = handler
+        self._looked = tuple(self._handlers.values())
         handler.live = True
         self._poll.register(fd, select.EPOLLIN)
 
@@ -108,6 +110,7 @@ class Cpu:
         for fd, known in list(self._handlers.items()):
             if known is handler:
                 del self._handlers[fd]
+                self._looked = tuple(self._handlers.values())
                 with contextlib.suppress(OSError):  # closed with its claim, and forgotten so
                     self._poll.unregister(fd)
 
@@ -161,31 +164,32 @@ class Cpu:
         """
         if self.level >= IPL_VM:
             return self._pause(seconds)
-        ran = self._run_due()
+        ran = self._run_due() if self._soft or self._timers else False
         if self._timers and self.level < IPL_SOFTCLOCK:
             due = (self._timers[0].when - time.monotonic_ns()) / 1e9
             seconds = min(seconds, max(due, 0))
-        for fd, _ in self._wait(0 if ran else seconds, also):
-            if handler := self._handlers.get(fd):
+        for handler in self._wait(0 if ran else seconds, also):
+            if handler.live:  # one that ran before may have ended it
                 ran = self._run(handler) or ran
-        return self._run_due() or ran
+        return self._run_due() or ran if self._soft or self._timers else ran
 
-    def _wait(self, seconds: float, also: int | None = None) -> list[tuple[int, int]]:
-        """What is readable within `seconds`: look a moment, as a sleep takes long to end.
+    def _wait(self, seconds: float, also: int | None = None) -> list[Handler]:
+        """Who has something to read within `seconds`: look a moment, as a sleep takes long to end.
 
         A sleep is never shorter than EPOLL_SECONDS, so a short wait only looks.
         """
         if seconds <= 0:
-            return self._poll.poll(0)
+            return self._of(self._poll.poll(0))
         if also is not None:
             return self._sleep_with(also, seconds)
         looking = SPIN_SECONDS if seconds > SPIN_SECONDS + EPOLL_SECONDS else seconds
-        ready = self._look(time.perf_counter() + looking)
-        if ready:
-            return [(fd, select.EPOLLIN) for fd in ready]
-        return self._sleep(time.perf_counter() + seconds - looking)
+        start = time.perf_counter()
+        return self._look(start + looking) or self._sleep(start + seconds)
 
-    def _sleep_with(self, also: int, seconds: float) -> list[tuple[int, int]]:
+    def _of(self, events: list[tuple[int, int]]) -> list[Handler]:
+        return [self._handlers[fd] for fd, _ in events if fd in self._handlers]
+
+    def _sleep_with(self, also: int, seconds: float) -> list[Handler]:
         """Sleep at once: a look would not see `also`, and would keep its peer waiting."""
         self._poll.register(also, select.EPOLLIN)
         try:
@@ -193,27 +197,31 @@ class Cpu:
         finally:
             self._poll.unregister(also)
 
-    def _sleep(self, end: float) -> list[tuple[int, int]]:
+    def _sleep(self, end: float) -> list[Handler]:
         """Sleep until something is readable, or `end`; arming again now and then nudges a host."""
         while True:
             rest = end - time.perf_counter()
-            ready = self._poll.poll(max(0, min(rest, NUDGE_SECONDS)))
-            if ready or rest <= NUDGE_SECONDS:
-                return ready
-            for handler in list(self._handlers.values()):
+            events = self._poll.poll(max(0, min(rest, NUDGE_SECONDS)))
+            if events or rest <= NUDGE_SECONDS:
+                return self._of(events)
+            for handler in self._looked:
                 handler.interrupt.arm()
 
-    def _look(self, end: float) -> list[int]:
-        """The descriptors of interrupts that are ready, looking until `end`; then all are armed."""
-        handlers, ready = list(self._handlers.items()), list[int]()
+    def _look(self, end: float) -> list[Handler]:
+        """Who is ready, looking until `end`; then all are armed.
+
+        Who is ready will be read, which arms, too.
+        """
+        handlers, ready = self._looked, list[Handler]()
         try:
             while not ready and time.perf_counter() < end:
-                ready = [fd for fd, handler in handlers if handler.interrupt.ready()]
+                ready = [handler for handler in handlers if handler.interrupt.ready()]
                 if not ready:
                     os.sched_yield()
-        finally:  # who is ready will be read, which arms too; nobody else is looked at any more
-            others = [(fd, handler) for fd, handler in handlers if fd not in ready]
-            ready += [fd for fd, handler in others if handler.interrupt.arm()]
+        finally:  # nobody else is looked at any more
+            if len(ready) < len(handlers):
+                others = [handler for handler in handlers if handler not in ready]
+                ready += [handler for handler in others if handler.interrupt.arm()]
         return ready
 
     def _pause(self, seconds: float) -> bool:

@@ -110,6 +110,27 @@ def test_handlers_do_not_nest(cpu: Cpu) -> None:
     assert sum(bell.unmasked for bell in bells) == 2
 
 
+@pytest.mark.parametrize("microseconds", [0, 10, 10_000])
+def test_a_handler_that_another_disestablishes_is_not_called(cpu: Cpu, microseconds: int) -> None:
+    """Both interrupts had fired when the processor looked."""
+    bells, calls = [Bell(), Bell()], list[int]()
+    handlers = list[Handler]()
+
+    def end_the_other(me: int) -> None:
+        calls.append(me)
+        cpu.disestablish(handlers[1 - me])
+
+    for me, bell in enumerate(bells):
+        handlers.append(Handler(bell, IPL_VM, end_the_other, me, "test0"))
+        cpu.establish(handlers[me])
+        bell.ring()
+    cpu.poll(microseconds / 1e6)
+    cpu.poll(0)
+    assert len(calls) == 1
+    for bell in bells:
+        os.close(bell.fd)
+
+
 def test_a_handler_that_disestablishes_itself_is_called_no_more(cpu: Cpu) -> None:
     class Two(Bell):
         def read(self) -> list[Event]:

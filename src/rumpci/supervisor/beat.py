@@ -61,7 +61,7 @@ class BeatingCpu(Cpu):
         super()._failed(handler, error)
         self._on_failure(error)
 
-    def _wait(self, seconds: float, also: int | None = None) -> list[tuple[int, int]]:
+    def _wait(self, seconds: float, also: int | None = None) -> list[Handler]:
         self._begin()
         try:
             return super()._wait(seconds, also)
