@@ -1,0 +1,39 @@
+"""`vfio:` hosts: functions that a Linux kernel gives to this process through VFIO.
+
+The kernel plays the guard's part: its IOMMU keeps devices to what this process maps for
+them, it takes interrupts, and it owns what must not be written.  An ordinary user may do
+this once the group's node (/dev/vfio/NUMBER) is theirs.
+
+    abi.py         the kernel's interface        container.py   what a group's devices reach
+    device.py      an open device                dma.py, maps.py   the mirror, over a container
+    region.py      BARs and configuration space  interrupts.py  INTx, MSI, MSI-X
+    watch.py       who hears of an unplug        claim.py, host.py   the seam
+"""
+
+from __future__ import annotations
+
+import re
+
+from rumpci.errors import BadURL
+from rumpci.host import Address
+from rumpci.hosts.keys import memory_size, scatter_seed
+from rumpci.hosts.url import HostURL
+from rumpci.hosts.vfio.host import Options, VfioHost
+
+KEYS = ("memory", "scatter")
+_MEMORY_MIN, _MEMORY_MAX = 1 << 20, 1 << 40
+
+
+def open_url(url: HostURL) -> VfioHost:
+    """The functions at the URL's addresses, bound to vfio-pci.
+
+    Raises BadURL (EINVAL), NoSuchDevice (ENXIO), DeviceBusy (EBUSY), HostUnavailable.
+    """
+    url.check_params(KEYS)
+    if not url.place:
+        raise BadURL(f"host {url.text!r}", "no address", "write, for example, vfio:01:00.0")
+    addresses = [Address.parse(text) for text in re.split(",", url.place)]
+    if len(set(addresses)) < len(addresses):
+        raise BadURL(f"host {url.text!r}", "an address is given twice", "give each one once")
+    memory = memory_size(url.params.get("memory", "64M"), _MEMORY_MIN, _MEMORY_MAX)
+    return VfioHost(url.text, addresses, Options(memory, scatter_seed(url.params.get("scatter"))))
