@@ -12,22 +12,32 @@ from rumpci.cpu import own_cpu
 from rumpci.drivers.edu import Edu
 from rumpci.drivers.edureg import EDU_DMA_BUFFER, EDU_DMA_MASK, EDU_DMA_MAX
 from rumpci.guard import Guard
-from rumpci.host import Address
+from rumpci.host import Address, Host
 from rumpci.host_dma import Fault
 from rumpci.hosts import open_host
+from rumpci.hosts.vfio.claim import VfioClaim
+from rumpci.machines.machine import Memory
 
 AT = Address(0, 0, 1, 0)
+"""Where edu is on a model machine."""
 STRAY = 0x0123_4560
 
 
 class Bench:
-    """An attached edu, its guard and its machine's memory."""
+    """An attached edu, its host and the memory that its DMA is in."""
 
-    def __init__(self, guard: Guard, edu: Edu) -> None:
-        self.guard, self.edu = guard, edu
-        self.memory = guard.machine.memory
+    def __init__(self, host: Host, edu: Edu) -> None:
+        self.host, self.edu = host, edu
+        self.address = edu.pa.pa_tag
+        self.memory = memory_of(host, edu)
         edu.dma_map(0, 1)  # from here on it is a bus master
         self.tag = edu.dmat
+
+    @property
+    def guard(self) -> Guard:
+        """The host, where it is a guard."""
+        assert isinstance(self.host, Guard)
+        return self.host
 
     def contents(self) -> list[bytes]:
         """All memory that is not the machine's own."""
@@ -49,6 +59,15 @@ class Bench:
         return list(claim.dma_faults())
 
 
+def memory_of(host: Host, edu: Edu) -> Memory:
+    """A machine's, or what a process shares with its devices through VFIO."""
+    if isinstance(host, Guard):
+        return host.machine.memory
+    claim = edu.pa.pa_dmat.root.claim
+    assert isinstance(claim, VfioClaim)
+    return claim.memory
+
+
 @contextlib.contextmanager
 def attached(url: str, **properties: str) -> Iterator[Bench]:
     with (
@@ -57,7 +76,6 @@ def attached(url: str, **properties: str) -> Iterator[Bench]:
         Autoconf(host, properties={"edu": properties}) as autoconf,
     ):
         (edu,) = autoconf.attach([Edu])
-        assert isinstance(host, Guard)
         assert isinstance(edu, Edu)
         yield Bench(host, edu)
         assert host.dma_check() == []
@@ -96,9 +114,9 @@ def nothing_that_was_not_mapped(b: Bench) -> None:
     b.stray(STRAY, 64, to_ram=True)
     assert b.contents() == before
     (fault,) = b.faults()
-    assert (fault.device, fault.who, fault.verb) == (AT, "edu0", "write")
+    assert (fault.device, fault.who, fault.verb) == (b.address, "edu0", "write")
     assert fault.addr == STRAY & -4096
-    assert "edu0 (0000:00:01.0): DMA write of bus address 0x1234000 blocked" in str(fault)
+    assert f"edu0 ({b.address}): DMA write of bus address 0x1234000 blocked" in str(fault)
     b.stray(STRAY, 64, to_ram=False)
     (fault,) = b.faults()
     assert (fault.verb, fault.addr) == ("read", STRAY & -4096)

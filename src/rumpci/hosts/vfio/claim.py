@@ -11,7 +11,6 @@ from rumpci import pcireg as pr
 from rumpci.errors import DeadWindow, MachineDied
 from rumpci.guard.dma.map import GuardMap
 from rumpci.guard.dma.memory import GuardMemory
-from rumpci.guard.dma.mirror import Mirror
 from rumpci.guard.holding import Holding
 from rumpci.guard.quarantine import Quarantine
 from rumpci.guard.recorder import Recorder
@@ -19,6 +18,7 @@ from rumpci.guard.shimrun import ShimRunner
 from rumpci.host import Function, IntrType
 from rumpci.host_dma import Fault, MapSpec, MemorySpec
 from rumpci.hosts.vfio.device import Notices, VfioDevice
+from rumpci.hosts.vfio.dma import GroupMirror, Memory
 from rumpci.hosts.vfio.interrupts import VfioInterrupt, VfioInterrupts
 
 log = logging.getLogger("rumpci.vfio")
@@ -33,7 +33,7 @@ class VfioClaim(Holding):
         device: VfioDevice,
         function: Function,
         who: str,
-        mirror: Mirror,
+        mirror: GroupMirror,
         on_release: Callable[[VfioClaim], None],
         recorder: Recorder,
         unit: Callable[[str], int],
@@ -139,6 +139,11 @@ class VfioClaim(Holding):
         self._recorder.quarantined(self.function.address, self.who, outcome)
         self._config.restore()
         return outcome.quiet
+
+    @property
+    def memory(self) -> Memory:
+        """The memory that the group's DMA is in, for tests that look at it from behind."""
+        return self._mirror.memory
 
     # ---- helpers -------------------------------------------------------------
 

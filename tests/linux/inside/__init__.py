@@ -1,0 +1,1 @@
+"""Tests that run in a guest (tests/linux/guest.py): pytest is its command."""
