@@ -28,8 +28,8 @@ _INTEL = re.compile(
     re.I | re.S,
 )
 _AMD = re.compile(
-    r"(?P<device>[0-9a-f:.]+): AMD-Vi: Event logged \[IO_PAGE_FAULT "
-    r".*?address=0x(?P<addr>[0-9a-f]+) flags=0x(?P<flags>[0-9a-f]+)",
+    r"(?:(?P<device>[0-9a-f:.]+): )?AMD-Vi: Event logged \[IO_PAGE_FAULT "
+    r"(?:device=(?P<old>[0-9a-f:.]+))?.*?address=0x(?P<addr>[0-9a-f]+) flags=0x(?P<flags>[0-9a-f]+)",
     re.I | re.S,
 )
 _LOST = re.compile(r"callbacks suppressed")
@@ -46,7 +46,8 @@ def parse(line: str) -> IommuFault | None:
         write, why = bool(int(found["flags"], 16) & _AMD_WRITE), "page fault"
     else:
         return None
-    at = Address.parse(found["device"])
+    words = found.groupdict()
+    at = Address.parse(words["device"] or words["old"])
     addr = int(found["addr"], 16)
     return IommuFault(source(at), addr, write, f"{why} (the kernel's log)" if why else "")
 

@@ -6,6 +6,7 @@ and Documentation/PCI/sysfs-pci.rst.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -108,4 +109,7 @@ def _devices(root: Path) -> Path:
 
 
 def _link(path: Path) -> str | None:
-    return path.resolve().name if path.exists() else None
+    try:
+        return os.path.basename(os.readlink(path))  # noqa: PTH115, PTH119: resolving costs 3 ms
+    except OSError:
+        return None

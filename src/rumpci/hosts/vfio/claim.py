@@ -20,6 +20,7 @@ from rumpci.host_dma import Fault, MapSpec, MemorySpec
 from rumpci.hosts.vfio.device import Notices, VfioDevice
 from rumpci.hosts.vfio.dma import GroupMirror, Memory
 from rumpci.hosts.vfio.interrupts import VfioInterrupt, VfioInterrupts
+from rumpci.hosts.vfio.reset import hot_reset, reset_function
 
 log = logging.getLogger("rumpci.vfio")
 _SETTLE = 0.1  # seconds: PCI Express 4.0, 6.6.2; the kernel's own resets wait by themselves
@@ -81,6 +82,22 @@ class VfioClaim(Holding):
     def dma_faults(self) -> list[Fault]:
         """See host.Claim."""
         return self.dma.take_faults()
+
+    def reset(self, hot: dict[int, int] | None = None) -> str:
+        """Reset the function: its windows and interrupts die, its DMA stays; how it was done.
+
+        With `hot`, our groups' descriptors by number, its whole bus.  Nothing dies if it
+        raises: NotSupported (EOPNOTSUPP), DeviceBusy (EBUSY).
+        """
+        with self._lock:
+            self._check_held("resetting")
+            how = reset_function(self.device) if hot is None else hot_reset(self.device, hot)
+            for window in list(self._windows):
+                window.kill("the function was reset")
+                self._forget(window)
+            self.interrupts.release()
+            self._config.restore()
+            return how
 
     def lose(self, why: str) -> None:
         """The device goes: everything dies as at `release`, and the kernel has it back at once.

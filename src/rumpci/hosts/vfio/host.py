@@ -61,7 +61,8 @@ class VfioHost:
 
     def __init__(self, url: str, addresses: Sequence[Address], options: Options) -> None:
         self.url, self._options = url, options
-        self._lock = threading.RLock()
+        self._lock = threading.RLock()  # who opens and closes groups; that may take long
+        self._books = threading.Lock()  # who looks into `_claims`
         self._named = {address: self._checked(address) for address in addresses}
         self.features = self._features()
         self.recorder = Recorder()
@@ -98,7 +99,7 @@ class VfioHost:
 
     def functions(self) -> Sequence[Function]:
         """See host.Host: those that the URL names, and every bridge."""
-        with self._lock:
+        with self._books:
             holders = {address: claim.who for address, claim in self._claims.items()}
         return [
             dataclasses.replace(function, claimed_by=holders.get(function.address))
@@ -116,7 +117,7 @@ class VfioHost:
         """See host.Host."""
         check_address(address, f"pci_conf_read of {address}")
         check_register(reg, f"pci_conf_read of {address}")
-        with self._lock:
+        with self._books:
             claim = self._claims.get(address)
         if claim:
             with contextlib.suppress(DeadWindow):  # released since: it is nobody's again
@@ -150,7 +151,8 @@ class VfioHost:
             except BaseException:
                 self._leave(found)
                 raise
-            self._claims[address] = claim
+            with self._books:
+                self._claims[address] = claim
             self._watch.add(claim.notices)
             return claim
 
@@ -171,14 +173,16 @@ class VfioHost:
 
     def _claimable(self, address: Address, who: str) -> SysFunction:
         tried = f"claiming {address} for {who}"
-        listed = {function.address: function for function in self._list()}
-        function = listed.get(address)
-        if self._closed or function is None or function.id == _ONES:
-            raise NoSuchDevice(tried, "the host has no function there", "see `rumpci list`")
+        found = sysfs.find(address, self._options.root)
+        if found is None or self._closed:
+            raise NoSuchDevice(tried, "the kernel has no function there", "see `rumpci list`")
+        function = found.function()
         if function.is_bridge:
             raise DeviceBusy(tried, "it is a bridge, which is the kernel's", "claim what is behind")
         if holder := self._claims.get(address):
             raise DeviceBusy(tried, f"{holder.who} has it", f"detach {holder.who} first")
+        if address not in self._named:
+            raise DeviceBusy(tried, "the host's URL does not name it", f"open vfio:{address}")
         return self._checked(address)
 
     # ---- groups ------------------------------------------------------------------------
@@ -213,14 +217,15 @@ class VfioHost:
         """A claim ended: forget it, and let its group go if it was the last."""
         with self._lock:
             self._watch.remove(claim.notices)
-            self._claims.pop(claim.function.address, None)
+            with self._books:
+                self._claims.pop(claim.function.address, None)
             self._leave(claim.device.function)
 
     # ---- listings ----------------------------------------------------------------------
 
     def interrupts(self) -> Sequence[InterruptInfo]:
         """See host.Host."""
-        with self._lock:
+        with self._books:
             claims = dict(self._claims)
         named = [function for function in self.functions() if not function.is_bridge]
         return list(interrupt_rows(named, claims, self.conf_read))

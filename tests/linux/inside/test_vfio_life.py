@@ -1,0 +1,238 @@
+"""What goes wrong with a real /dev/vfio: each its own error, and nothing left behind."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from rumpci.errors import (
+    DeadWindow,
+    DeviceBusy,
+    HostUnavailable,
+    NoDmaMemory,
+    NoSuchDevice,
+    NotSupported,
+)
+from rumpci.host import Address, Host, IntrType
+from rumpci.host_dma import Direction, MapSpec, MemorySpec, Piece
+from rumpci.hosts import open_host
+from rumpci.hosts.vfio.claim import VfioClaim
+from rumpci.hosts.vfio.host import VfioHost
+from tests.linux import binding
+from tests.linux.binding import DEVICES, EDU, NVME
+
+from .needs import EDU_2, vfio
+
+pytestmark = vfio(EDU)
+AT = Address.parse(EDU)
+PAGE = 4096
+AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="sysfs is root's: run it without --user")
+AS_USER = pytest.mark.skipif(os.geteuid() == 0, reason="root may lock all memory: run with --user")
+
+
+@pytest.fixture
+def host() -> Iterator[VfioHost]:
+    with contextlib.closing(open_host(f"vfio:{EDU}")) as made:
+        assert isinstance(made, VfioHost)
+        yield made
+
+
+@pytest.fixture
+def claim(host: VfioHost) -> VfioClaim:
+    return host.claim(AT, "test0")
+
+
+# ---- who may have it -----------------------------------------------------------------
+
+
+def test_a_group_has_one_user(host: VfioHost, claim: VfioClaim) -> None:
+    with contextlib.closing(open_host(host.url)) as other:
+        with pytest.raises(DeviceBusy, match="open in another process") as caught:
+            other.claim(AT, "second")
+        assert "one user" in caught.value.remedy
+        claim.release()
+        other.claim(AT, "second").release()
+
+
+def test_what_a_kernel_driver_has(host: VfioHost) -> None:
+    name = next(
+        entry.name for entry in sorted(DEVICES.iterdir()) if binding.bound(entry.name) == "virtio-pci"
+    )  # fmt: skip
+    with pytest.raises(DeviceBusy, match="driver virtio-pci has it"):
+        open_host(f"vfio:{name}")
+    with pytest.raises(NoSuchDevice, match="no function"):
+        open_host("vfio:0000:77:00.0")
+
+
+@AS_ROOT
+def test_a_group_that_is_not_viable() -> None:
+    """The functions of device 1f share a group, and the kernel drives some of them."""
+    smbus = "0000:00:1f.3"
+    before = binding.bound(smbus)
+    subprocess.run(["modprobe", "ahci"], check=False)
+    binding.bind("0000:00:1f.2", "ahci")
+    binding.bind(smbus, "vfio-pci")
+    try:
+        with pytest.raises(DeviceBusy, match=r"not viable.*0000:00:1f\.2 \(ahci\)") as caught:
+            open_host(f"vfio:{smbus}")
+        assert "rumpci bind 0000:00:1f.2 vfio-pci" in caught.value.remedy
+    finally:
+        binding.unbind(smbus)
+        assert before != "vfio-pci"
+
+
+@AS_USER
+def test_a_node_of_roots() -> None:
+    other = next(node for node in Path("/dev/vfio").iterdir() if node.stat().st_uid != os.geteuid())
+    name = next(
+        (entry.name for entry in DEVICES.iterdir()
+         if binding.bound(entry.name) == "vfio-pci" and str(binding.group(entry.name)) == other.name),
+        None,
+    )  # fmt: skip
+    if name is None:
+        pytest.skip("every device here is this user's")
+    with pytest.raises(HostUnavailable, match="chown") as caught:
+        open_host(f"vfio:{name}")
+    assert caught.value.errno == errno.EACCES
+
+
+# ---- memory ----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def little_memlock() -> Iterator[int]:
+    before = resource.getrlimit(resource.RLIMIT_MEMLOCK)
+    resource.setrlimit(resource.RLIMIT_MEMLOCK, (16 * PAGE, before[1]))
+    yield 16 * PAGE
+    resource.setrlimit(resource.RLIMIT_MEMLOCK, before)
+
+
+@AS_USER
+def test_memlock_is_named(claim: VfioClaim, little_memlock: int) -> None:
+    size = 32 * PAGE
+    memory = claim.dma_alloc(MemorySpec(size, nsegs=1))
+    dmamap = claim.dma_map(MapSpec(size, 1, size))
+    with pytest.raises(NoDmaMemory, match=f"RLIMIT_MEMLOCK is {little_memlock}") as caught:
+        dmamap.load([Piece(memory, 0, size)], Direction.BOTH)
+    assert "ulimit -l" in caught.value.remedy
+    dmamap.load([Piece(memory, 0, PAGE)], Direction.BOTH)  # nothing is left of the first
+    dmamap.unload()
+
+
+def test_the_mirror_is_what_the_kernel_was_asked_for(host: VfioHost, claim: VfioClaim) -> None:
+    memory = claim.dma_alloc(MemorySpec(4 * PAGE))
+    dmamap = claim.dma_map(MapSpec(4 * PAGE, 4, 4 * PAGE))
+    (segment,) = dmamap.load([Piece(memory, 0, 2 * PAGE)], Direction.READ)
+    (grant,) = host.iommu()
+    assert (grant.addr, grant.size, grant.direction) == (segment.ds_addr, 2 * PAGE, Direction.READ)
+    assert [row.kind for row in host.dma()] == ["memory", "map"]
+    assert host.dma_check() == []
+    dmamap.unload()
+    assert host.iommu() == []
+
+
+# ---- the end of a device -----------------------------------------------------------------
+
+
+def until(condition: object, seconds: float = 30) -> None:
+    assert callable(condition)
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it did not happen"
+        time.sleep(0.01)
+
+
+def dead(claim: VfioClaim) -> bool:
+    try:
+        claim.conf_read(0)
+    except DeadWindow:
+        return True
+    return False
+
+
+@AS_ROOT
+def test_unbound_while_it_is_mapped(host: VfioHost, claim: VfioClaim) -> None:
+    """The kernel asks for it, and waits until nothing of ours holds it."""
+    window = claim.window(0, 0, PAGE)
+    mapping = window.mapping
+    assert mapping
+    (interrupt,) = claim.intr_alloc(IntrType.INTX, [0])
+    interrupt.establish()
+    memory = claim.dma_alloc(MemorySpec(PAGE))
+    claim.dma_map(MapSpec(PAGE, 1, PAGE)).load([Piece(memory, 0, PAGE)], Direction.BOTH)
+    command = [sys.executable, "-c", f"from tests.linux import binding; binding.unbind({EDU!r})"]
+    with subprocess.Popen(command) as other:
+        assert other.wait(60) == 0
+    until(lambda: dead(claim))
+    assert mapping.start == mapping.end, "its memory is gone"
+    for operation in (lambda: window.read(0, 4), lambda: window.write(4, 4, 1), window.present):
+        with pytest.raises(DeadWindow, match="unplugged, or unbound"):
+            operation()
+    with pytest.raises(DeadWindow, match="unplugged, or unbound"):
+        claim.window(0, 0, 4)
+    assert interrupt.ready(), "who waits for it is woken"
+    interrupt.read()
+    interrupt.unmask()
+    assert not any(memoryview(memory.view))
+    claim.release()
+    with pytest.raises(DeviceBusy, match="no driver has it"):
+        host.claim(AT, "again")
+    binding.bind(EDU, "vfio-pci")
+    host.claim(AT, "again").release()
+
+
+def test_reset_is_not_supported_by_edu(claim: VfioClaim) -> None:
+    window = claim.window(0, 0, PAGE)
+    with pytest.raises(NotSupported, match="no function level reset"):
+        claim.reset()
+    with pytest.raises(NotSupported, match="cannot be reset"):
+        claim.reset({})
+    assert window.read(0, 4) == 0x0100_00ED, "nothing died"
+
+
+@vfio(NVME)
+def test_reset_kills_windows() -> None:
+    with contextlib.closing(open_host(f"vfio:{NVME}")) as other:
+        claim = other.claim(Address.parse(NVME), "test0")
+        assert isinstance(claim, VfioClaim)
+        window = claim.window(0, 0, 0x2000)
+        assert claim.reset() == "reset by the kernel"
+        with pytest.raises(DeadWindow, match="was reset"):
+            window.read(0, 4)
+        assert claim.window(0, 0, 0x2000).read(8, 4)  # VS: its version
+
+
+@vfio(EDU, EDU_2)
+def test_two_groups_are_apart() -> None:
+    with contextlib.closing(open_host(f"vfio:{EDU},{EDU_2}")) as both:
+        claims = [both.claim(Address.parse(name), name) for name in (EDU, EDU_2)]
+        assert [usage.who for usage in both.dma_usage()] == [EDU, EDU_2]
+        for claim in claims:
+            memory = claim.dma_alloc(MemorySpec(PAGE))
+            claim.dma_map(MapSpec(PAGE, 1, PAGE)).load([Piece(memory, 0, PAGE)], Direction.BOTH)
+        addresses = {(grant.device, grant.addr) for grant in both.iommu()}
+        assert len(addresses) == 2
+        claims[0].release()
+        assert [grant.device for grant in both.iommu()] == [Address.parse(EDU_2)]
+
+
+def test_decoding_off_is_no_crash(host: Host, claim: VfioClaim) -> None:
+    """Touching mapped memory that is not decoded would be a SIGBUS."""
+    window = claim.window(0, 0, PAGE)
+    assert window.mapping
+    claim.conf_write(4, 0)
+    assert window.read(0, 4) == 0xFFFF_FFFF
+    assert window.mapping.start == window.mapping.end
+    assert not window.present()
+    claim.conf_write(4, 2)
+    assert window.read(0, 4) == 0x0100_00ED
+    assert claim.window(0, 0, PAGE).mapping
