@@ -29,7 +29,8 @@ _INTEL = re.compile(
 )
 _AMD = re.compile(
     r"(?:(?P<device>[0-9a-f:.]+): )?AMD-Vi: Event logged \[IO_PAGE_FAULT "
-    r"(?:device=(?P<old>[0-9a-f:.]+))?.*?address=0x(?P<addr>[0-9a-f]+) flags=0x(?P<flags>[0-9a-f]+)",
+    r"(?:device=(?P<old>[0-9a-f:.]+))?.*?address=0x(?P<addr>[0-9a-f]+) "
+    r"flags=0x(?P<flags>[0-9a-f]+)",
     re.I | re.S,
 )
 _LOST = re.compile(r"callbacks suppressed")
