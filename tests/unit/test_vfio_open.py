@@ -157,7 +157,30 @@ def test_a_host_lists_what_it_names_and_bridges(tree: Tree) -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["vfio:", "vfio:x", "vfio:01:00.0,", "vfio:01:00.0,0000:01:00.0", "vfio:01:00.0?a=b"]
+    ("allowed", "why"), [(None, "VFIO_NOIOMMU"), ("N", "not told"), ("Y", "not know yet")]
+)
+def test_without_an_iommu(tree: Tree, allowed: str | None, why: str) -> None:
+    tree.function(NAME)
+    if allowed:
+        parameter = tree.root / "sys/module/vfio/parameters/enable_unsafe_noiommu_mode"
+        parameter.parent.mkdir(parents=True)
+        parameter.write_text(f"{allowed}\n")
+    options = Options(1 << 20, noiommu=True, root=tree.root)
+    with pytest.raises(HostUnavailable, match=why) as caught:
+        VfioHost("vfio:01:00.0?noiommu=yes", [AT], options)
+    assert caught.value.errno == errno.EOPNOTSUPP
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "vfio:",
+        "vfio:x",
+        "vfio:01:00.0,",
+        "vfio:01:00.0,0000:01:00.0",
+        "vfio:01:00.0?a=b",
+        "vfio:01:00.0?noiommu=1",
+    ],
 )
 def test_urls_that_are_none(url: str) -> None:
     with pytest.raises(BadURL):

@@ -20,7 +20,7 @@ from rumpci.hosts.keys import memory_size, scatter_seed
 from rumpci.hosts.url import HostURL
 from rumpci.hosts.vfio.host import Options, VfioHost
 
-KEYS = ("memory", "scatter")
+KEYS = ("memory", "scatter", "noiommu")
 _MEMORY_MIN, _MEMORY_MAX = 1 << 20, 1 << 40
 
 
@@ -36,4 +36,13 @@ def open_url(url: HostURL) -> VfioHost:
     if len(set(addresses)) < len(addresses):
         raise BadURL(f"host {url.text!r}", "an address is given twice", "give each one once")
     memory = memory_size(url.params.get("memory", "64M"), _MEMORY_MIN, _MEMORY_MAX)
-    return VfioHost(url.text, addresses, Options(memory, scatter_seed(url.params.get("scatter"))))
+    scatter = scatter_seed(url.params.get("scatter"))
+    return VfioHost(url.text, addresses, Options(memory, scatter, _noiommu(url.params)))
+
+
+def _noiommu(params: dict[str, str]) -> bool:
+    """The key `noiommu`: nobody does without an IOMMU by mistake.  Raises BadURL (EINVAL)."""
+    text = params.get("noiommu", "no")
+    if text not in ("yes", "no"):
+        raise BadURL(f"noiommu={text}", "neither yes nor no", "write noiommu=yes, or leave it out")
+    return text == "yes"

@@ -118,14 +118,18 @@ def not_allowed(tried: str, node: Path, number: int = errno.EACCES) -> HostUnava
     )
 
 
-def no_noiommu(tried: str, parameter: str) -> HostUnavailable:
-    """The kernel cannot do without an IOMMU, or is not told to."""
-    if not parameter:
+def no_noiommu(tried: str, root: Path) -> HostUnavailable:
+    """The kernel cannot do without an IOMMU, or is not told to; or we cannot yet."""
+    allowed = _read(root / "sys/module/vfio/parameters/enable_unsafe_noiommu_mode").strip()
+    if not allowed:
         why = "this kernel was built without VFIO_NOIOMMU (Debian's are)"
         remedy = "use a machine with an IOMMU, or a kernel that has the option"
-    else:
+    elif allowed == "N":
         why = "the module vfio is not told to allow it"
         remedy = "echo 1 > /sys/module/vfio/parameters/enable_unsafe_noiommu_mode, then bind again"
+    else:
+        why = "rumpci does not know yet where memory is without an IOMMU"
+        remedy = "switch the IOMMU on, and leave noiommu= out"
     return HostUnavailable(tried, why, remedy, errno=errno.EOPNOTSUPP)
 
 

@@ -36,6 +36,7 @@ class Options:
 
     memory: int
     scatter: int | None = None
+    noiommu: bool = False
     root: Path = Path("/")
 
 
@@ -63,6 +64,8 @@ class VfioHost:
         self.url, self._options = url, options
         self._lock = threading.RLock()  # who opens and closes groups; that may take long
         self._books = threading.Lock()  # who looks into `_claims`
+        if options.noiommu:
+            raise errors.no_noiommu(f"opening {url}", options.root)
         self._named = {address: self._checked(address) for address in addresses}
         self.features = self._features()
         self.recorder = Recorder()
@@ -96,6 +99,11 @@ class VfioHost:
             if found.conf_size() >= _EXTENDED:
                 features |= Feature.EXTCONF
         return features
+
+    @property
+    def hears_of_faults(self) -> bool:
+        """Whether this user may read where the kernel tells of DMA that was blocked."""
+        return self._kernel.readable
 
     def functions(self) -> Sequence[Function]:
         """See host.Host: those that the URL names, and every bridge."""
