@@ -12,7 +12,7 @@ from pathlib import Path
 DEVICES = Path("/sys/bus/pci/devices")
 
 EDU, NVME, COM, E1000E = (f"0000:00:{device}.0" for device in ("10", "11", "12", "13"))
-"""Where guest.DEVICES are."""
+"""Where machines.DEVICES are."""
 
 
 def bound(address: str) -> str | None:

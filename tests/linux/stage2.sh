@@ -1,4 +1,4 @@
-# stage2: process 1 on the host's files.  `settings` is what guest.py tells.  It runs `command`,
+# stage2: process 1 on the host's files.  `settings` is what qemu.py tells.  It runs `command`,
 # leaves its exit status in `status`, and ends the machine.
 b=/run/busybox
 job=/run/job
@@ -23,7 +23,7 @@ for folder in $OPEN; do [ ! -d "$folder" ] || $b chmod a+rx "$folder"; done
 
 cd "$REPOSITORY" || exit 1
 export HOME=/run/home PATH="$VENV/bin:/usr/sbin:/usr/bin:/sbin:/bin:/run/bin" TMPDIR=/run/tmp
-export LANG=C.UTF-8 PYTHONDONTWRITEBYTECODE=1 PYTHONPATH="$REPOSITORY" RUMPCI_GUEST=1
+export LANG=C.UTF-8 PYTHONDONTWRITEBYTECODE=1 PYTHONPATH="$REPOSITORY" RUMPCI_GUEST="$SERIES"
 $b mkdir -m 777 /run/home && $b mkdir -m 1777 /run/tmp
 for pair in $BIND; do "$PYTHON" -m tests.linux.binding "${pair%%=*}" "${pair#*=}" "$RUN_AS"; done
 if [ "$RUN_AS" = 0 ]; then

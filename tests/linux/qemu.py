@@ -10,7 +10,9 @@ import shlex
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +20,7 @@ from rumpci.machines.qemu.launch import BINARY
 from tests.linux import initrd
 from tests.linux.archive import Unavailable
 from tests.linux.kernel import Kernel
+from tests.linux.machines import MACHINES, STANDARD, Machine
 
 REPOSITORY = Path(__file__).parents[2]
 USER = 1000
@@ -25,17 +28,16 @@ USER = 1000
 ENDED = 3
 """QEMU's exit status when stage2.sh ended the machine: (1 << 1) | 1."""
 LAST_LINES = 30
+POLL_SECONDS = 0.5
+APPEND = (
+    "console=ttyS0 panic=-1 quiet mitigations=off"
+    # A busy host stops the guest for longer than the kernel thinks that hardware can: it would
+    # find the timer broken and panic, the TSC unstable, and processors stalled.
+    " no_timer_check tsc=reliable nowatchdog rcupdate.rcu_cpu_stall_suppress=1"
+)
+NVME_BYTES = 64 << 20
 
 NVME_BYTES = 64 << 20
-DEVICES = (
-    "edu,addr=10",
-    "nvme,serial=guest,drive=nvme,addr=11",
-    "pci-serial,chardev=com,addr=12",
-    "e1000e,addr=13",
-)
-"""What every guest has, at 0000:00:10.0 and so on: one function, one IOMMU group each."""
-MODULES = ("vfio_pci", "vfio_iommu_type1", "uio_pci_generic")
-"""What is loaded before the command; modprobe loads more."""
 
 
 class GuestFailed(Exception):
@@ -56,15 +58,9 @@ class Guest:
 
     kernel: Kernel
     job: Path
-    devices: Sequence[str] = DEVICES
-    modules: Sequence[str] = MODULES
-    bind: Sequence[str] = ()
-    """ADDRESS=DRIVER, done before the command; it may open the node, whoever runs it."""
-    append: str = ""
-    """More of the kernel's command line."""
-    megabytes: int = 768
-    user: bool = False
-    """Run the command as an ordinary user, not as root."""
+    machine: Machine = MACHINES[STANDARD]
+    progress: Path | None = None
+    """A file that grows while all is well: each time, the time limit starts anew."""
 
     @property
     def shared(self) -> Path:
@@ -104,14 +100,16 @@ class Guest:
         python = Path(sys.executable)
         inside = (python.resolve(), self.kernel.folder, REPOSITORY / "tests", python)
         on_the_way = dict.fromkeys(p for path in inside for p in reversed(path.parents))
+        machine = self.machine
         settings = {
-            "BIND": " ".join(self.bind),
+            "BIND": " ".join(machine.bind),
             "FOLDER": self.kernel.folder,
-            "MODULES": " ".join(self.modules),
-            "OPEN": " ".join(map(str, on_the_way)) if self.user else "",
+            "MODULES": " ".join(machine.modules),
+            "OPEN": " ".join(map(str, on_the_way)) if machine.user else "",
             "PYTHON": python,
             "REPOSITORY": REPOSITORY,
-            "RUN_AS": USER if self.user else 0,
+            "SERIES": self.kernel.series,
+            "RUN_AS": USER if machine.user else 0,
             "VENV": python.parents[1],
         }
         return "".join(f"{name}={shlex.quote(str(value))}\n" for name, value in settings.items())
@@ -128,10 +126,25 @@ class Guest:
             ) as machine,
         ):
             try:
-                return machine.wait(seconds)
-            except subprocess.TimeoutExpired as late:
+                return self._wait(machine, seconds)
+            except BaseException:
                 machine.kill()
-                raise self._failure(f"had not ended after {seconds:g} s") from late
+                raise
+
+    def _wait(self, machine: subprocess.Popen[bytes], seconds: float) -> int:
+        """Its exit status.  Raises GuestFailed after `seconds` without progress."""
+        deadline, before = time.monotonic() + seconds, 0
+        while time.monotonic() < deadline:
+            with suppress(subprocess.TimeoutExpired):
+                return machine.wait(POLL_SECONDS)
+            if (now := self._grown()) != before:
+                deadline, before = time.monotonic() + seconds, now
+        raise self._failure(f"was stopped after {seconds:g} s without an end")
+
+    def _grown(self) -> int:
+        if self.progress is None or not self.progress.exists():
+            return 0
+        return self.progress.stat().st_size
 
     def _console(self) -> str:
         return (self.job / "console").read_text(errors="replace")
@@ -143,24 +156,28 @@ class Guest:
 
     def qemu(self) -> list[str]:
         """The command that boots it: q35 with an emulated VT-d unit, interrupts remapped."""
-        append = "console=ttyS0 panic=-1 quiet mitigations=off intel_iommu=on"
-        devices = [word for device in self.devices for word in ("-device", device)]
+        append = f"{APPEND} {self.machine.append}".strip()
         return [
             *(BINARY, "-nodefaults", "-no-user-config", "-no-reboot", "-display", "none"),
             *("-M", "q35,kernel-irqchip=split", "-accel", "tcg", "-cpu", "max"),
-            *("-m", str(self.megabytes), "-bios", "qboot.rom"),
-            *("-device", "intel-iommu,intremap=on,caching-mode=on"),
+            *("-m", str(self.machine.megabytes), "-bios", "qboot.rom"),
             *("-kernel", str(self.kernel.image), "-initrd", str(self.job / "initrd")),
-            *("-append", f"{append} {self.append}".strip()),
             *("-chardev", f"stdio,id=console,signal=off,logfile={self.job / 'console'}"),
             *("-serial", "chardev:console"),
             *("-device", "isa-debug-exit,iobase=0xf4,iosize=4"),
+            *self._iommu(append),
             *self._files("root", Path("/"), ",readonly=on,multidevs=remap"),
             *self._files("job", self.shared, ""),
             *("-drive", f"if=none,id=nvme,format=raw,file={self.job / 'nvme.raw'}"),
             *("-chardev", f"file,id=com,path={self.job / 'com'}"),
-            *devices,
+            *(word for device in self.machine.devices for word in ("-device", device)),
         ]
+
+    def _iommu(self, append: str) -> list[str]:
+        if not self.machine.iommu:
+            return ["-append", append]
+        unit = "intel-iommu,intremap=on,caching-mode=on"
+        return ["-append", f"{append} intel_iommu=on", "-device", unit]
 
     @staticmethod
     def _files(tag: str, folder: Path, more: str) -> list[str]:
