@@ -12,13 +12,10 @@ import pytest
 from rumpci.errors import BadRange, DeadWindow, DeviceBusy, NoSuchBar, NoSuchDevice, ValueTooWide
 from rumpci.host import Address, Claim, Feature, Function, Host, Window
 from rumpci.hosts import open_host
-from tests.linux.binding import EDU
-from tests.linux.inside.needs import EDU_2, vfio
 from tests.pci4_served import opened
 
 GUARDS = ["model:edu+edu", "model:ram+edu+edu", "qemu:edu+edu", "qemu:pci-serial+edu+edu"]
-KERNELS = [pytest.param(f"vfio:{EDU},{EDU_2}", marks=vfio(EDU, EDU_2), id="vfio")]
-HOSTS = [*GUARDS, *(f"served+{url}" for url in GUARDS), *KERNELS]
+HOSTS = GUARDS + [f"served+{url}" for url in GUARDS]
 EDU_ID = 0x11E8_1234
 ABSENT = Address(0, 0, 19, 3)
 

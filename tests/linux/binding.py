@@ -13,6 +13,8 @@ DEVICES = Path("/sys/bus/pci/devices")
 
 EDU, NVME, COM, E1000E = (f"0000:00:{device}.0" for device in ("10", "11", "12", "13"))
 """Where machines.DEVICES are."""
+EDU_2, SHARED, BLOCKER = "0000:00:14.0", "0000:00:15.0", "0000:00:15.1"
+"""Where the rest of machines.MORE is."""
 
 
 def bound(address: str) -> str | None:

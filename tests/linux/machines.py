@@ -17,6 +17,10 @@ DEVICES = (
 """At 0000:00:10.0 and so on (binding.EDU ...): one function, one IOMMU group each."""
 ALL = tuple(f"0000:00:{device}.0=vfio-pci" for device in ("10", "11", "12", "13"))
 
+MORE = (*DEVICES, "edu,addr=14", "edu,addr=15.0,multifunction=on", "virtio-serial-pci,addr=15.1")
+"""And a second edu, and a third that shares its IOMMU group with a function of the kernel's."""
+MORE_BOUND = (*ALL, "0000:00:14.0=vfio-pci")
+
 
 @dataclass(frozen=True)
 class Machine:
@@ -41,5 +45,7 @@ MACHINES = {
     "standard": Machine(),
     "user": Machine(user=True, bind=ALL),
     "no_iommu": Machine(iommu=False),
+    "vfio": Machine(MORE, bind=MORE_BOUND, append="no_timer_check"),
+    "vfio_user": Machine(MORE, bind=MORE_BOUND, append="no_timer_check", user=True),
 }
 STANDARD = "standard"

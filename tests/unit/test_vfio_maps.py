@@ -10,7 +10,7 @@ from hypothesis import given, strategies as st
 
 from rumpci.host_dma import PAGE_SIZE, Direction
 from rumpci.hosts.vfio.container import IommuInfo
-from rumpci.hosts.vfio.maps import KernelMaps
+from rumpci.hosts.vfio.maps import KEPT, KernelMaps
 from rumpci.machines.sysfs import SysFunction
 
 P = PAGE_SIZE
@@ -100,6 +100,31 @@ def test_another_direction_replaces_the_map_and_keeps_its_rest(
     maps.grant(P, P, P, BOTH)
     base = 1 << 40
     assert kernel.pages() == {0: (base, READ), P: (base + P, BOTH), 2 * P: (base + 2 * P, READ)}
+
+
+def test_a_lazy_one_maps_once_what_is_loaded_again(kernel: Kernel) -> None:
+    lazy = KernelMaps(kernel, lambda page: page, lazy=True)
+    for _ in range(5):
+        lazy.grant(P, 0, 2 * P, READ)
+        lazy.revoke(P, 3 * P)
+    assert kernel.calls == 1
+    lazy.grant(P, 8 * P, 2 * P, READ)
+    assert kernel.pages() == {P: (8 * P, READ), 2 * P: (9 * P, READ)}, "other memory: mapped anew"
+    lazy.flush()
+    assert kernel.pages(), "it is needed"
+    lazy.revoke(P, 3 * P)
+    lazy.flush()
+    assert kernel.maps == {}
+
+
+def test_a_lazy_one_keeps_no_more_than_it_may(kernel: Kernel) -> None:
+    lazy = KernelMaps(kernel, lambda page: page, lazy=True)
+    for page in range(KEPT + 2):
+        lazy.grant(page * P, page * P, P, READ)
+        lazy.revoke(page * P, (page + 1) * P)
+        assert len(kernel.maps) <= KEPT + 1
+    lazy.clear()
+    assert kernel.maps == {}
 
 
 pages = st.integers(0, 15)

@@ -12,6 +12,7 @@ from __future__ import annotations
 import logging
 import os
 import re
+import select
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -58,10 +59,11 @@ class KernelLog:
 
     def __init__(self, root: Path = Path("/")) -> None:
         node = root / "dev/kmsg"
-        self._fd = -1
+        self._fd, self._poll = -1, select.poll()
         try:
             self._fd = os.open(node, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
             os.lseek(self._fd, 0, os.SEEK_END)
+            self._poll.register(self._fd, select.POLLIN)
         except OSError as error:
             log.info("blocked DMA will not be told of: %s: %s", node, error.strerror)
 
@@ -73,6 +75,8 @@ class KernelLog:
     def faults(self) -> list[IommuFault]:
         """The blocked accesses that it tells of since the last call."""
         found, lost = list[IommuFault](), False
+        if self._fd < 0 or not self._poll.poll(0):
+            return found
         for line in self._lines():
             lost = lost or bool(_LOST.search(line))
             if fault := parse(line):

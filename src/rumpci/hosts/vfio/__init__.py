@@ -20,7 +20,7 @@ from rumpci.hosts.keys import memory_size, scatter_seed
 from rumpci.hosts.url import HostURL
 from rumpci.hosts.vfio.host import Options, VfioHost
 
-KEYS = ("memory", "scatter", "noiommu")
+KEYS = ("memory", "scatter", "noiommu", "unmap")
 _MEMORY_MIN, _MEMORY_MAX = 1 << 20, 1 << 40
 
 
@@ -37,7 +37,9 @@ def open_url(url: HostURL) -> VfioHost:
         raise BadURL(f"host {url.text!r}", "an address is given twice", "give each one once")
     memory = memory_size(url.params.get("memory", "64M"), _MEMORY_MIN, _MEMORY_MAX)
     scatter = scatter_seed(url.params.get("scatter"))
-    return VfioHost(url.text, addresses, Options(memory, scatter, _noiommu(url.params)))
+    return VfioHost(
+        url.text, addresses, Options(memory, scatter, _noiommu(url.params), _lazy(url.params))
+    )
 
 
 def _noiommu(params: dict[str, str]) -> bool:
@@ -46,3 +48,13 @@ def _noiommu(params: dict[str, str]) -> bool:
     if text not in ("yes", "no"):
         raise BadURL(f"noiommu={text}", "neither yes nor no", "write noiommu=yes, or leave it out")
     return text == "yes"
+
+
+def _lazy(params: dict[str, str]) -> bool:
+    """The key `unmap`: whether a map may stay when it is unloaded.  Raises BadURL (EINVAL)."""
+    text = params.get("unmap", "strict")
+    if text not in ("strict", "lazy"):
+        raise BadURL(
+            f"unmap={text}", "neither strict nor lazy", "write unmap=lazy, or leave it out"
+        )
+    return text == "lazy"

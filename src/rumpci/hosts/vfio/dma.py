@@ -65,8 +65,11 @@ class ContainerIommu:
 
     name = "vfio type1"
 
-    def __init__(self, container: Container, memory: Memory, kernel: KernelLog) -> None:
+    def __init__(
+        self, container: Container, memory: Memory, kernel: KernelLog, *, lazy: bool
+    ) -> None:
         self._container, self._memory, self._kernel = container, memory, kernel
+        self._lazy = lazy
         self.address_bits = container.info.address_bits
         self.reserved: Sequence[tuple[int, int]] = container.info.reserved
         self._domains: dict[Address, ContainerDomain] = {}
@@ -78,7 +81,7 @@ class ContainerIommu:
         """See machine.Iommu."""
         del pages
         base = self._memory.address
-        maps = KernelMaps(self._container, lambda page: base + page)
+        maps = KernelMaps(self._container, lambda page: base + page, lazy=self._lazy)
         domain = ContainerDomain(maps, lambda: self._domains.pop(address, None))
         self._domains[address] = domain
         return domain
@@ -112,17 +115,23 @@ class ContainerDomain:
     def revoke(self, ranges: Sequence[tuple[int, int]], *, wait: bool = True) -> None:
         """See machine.Domain: the kernel has waited when the request returns."""
         del wait
-        with _unmapping():
+        try:
             for addr, size in ranges:
                 self.maps.revoke(addr, addr + size)
+            if not ranges:  # memory is to be freed: nothing may reach it any more
+                self.maps.flush()
+        except OSError as error:
+            raise _stuck(error) from error
 
     def settle(self) -> None:
         """See machine.Domain: nothing is owed."""
 
     def detach(self) -> None:
         """See machine.Domain."""
-        with _unmapping():
+        try:
             self.maps.clear()
+        except OSError as error:
+            raise _stuck(error) from error
         if callable(self._on_detach):
             self._on_detach()
 
@@ -137,9 +146,11 @@ class GroupMirror(Mirror):
         kernel: KernelLog,
         recorder: Recorder,
         scatter: int | None = None,
+        *,
+        lazy: bool = False,
     ) -> None:
         self.memory = Memory(size)
-        self.iommu = ContainerIommu(container, self.memory, kernel)
+        self.iommu = ContainerIommu(container, self.memory, kernel, lazy=lazy)
         try:
             super().__init__(self, scatter, recorder)
         except BaseException:
@@ -160,12 +171,9 @@ class GroupMirror(Mirror):
         self.memory.close()
 
 
-@contextlib.contextmanager
-def _unmapping() -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise MachineDied(
-            "taking memory back from a device", f"the kernel says: {error.strerror}",
-            "see its messages (dmesg)",
-        ) from error  # fmt: skip
+def _stuck(error: OSError) -> MachineDied:
+    return MachineDied(
+        "taking memory back from a device",
+        f"the kernel says: {error.strerror}",
+        "see its messages (dmesg)",
+    )

@@ -32,11 +32,15 @@ _EXTENDED = 4096
 
 @dataclass(frozen=True)
 class Options:
-    """What the URL says: bytes of DMA memory of a group, the seed of scatter mode."""
+    """What the URL says: bytes of DMA memory of a group, the seed of scatter mode.
+
+    `lazy`: maps stay after unload, until their memory is freed.
+    """
 
     memory: int
     scatter: int | None = None
     noiommu: bool = False
+    lazy: bool = False
     root: Path = Path("/")
 
 
@@ -203,8 +207,9 @@ class VfioHost:
             container = Type1Container(found, options.root)
             try:
                 mirror = GroupMirror(
-                    container, options.memory, self._kernel, self.recorder, options.scatter
-                )
+                    container, options.memory, self._kernel, self.recorder, options.scatter,
+                    lazy=options.lazy,
+                )  # fmt: skip
             except BaseException:
                 container.close()
                 raise

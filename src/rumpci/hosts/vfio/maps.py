@@ -14,6 +14,8 @@ from typing import NamedTuple
 from rumpci.host_dma import Direction
 from rumpci.hosts.vfio.container import Container
 
+KEPT = 1024
+"""Maps that a lazy one keeps: more may wait, but a container takes 65,535."""
 Range = tuple[int, int]
 
 
@@ -28,16 +30,23 @@ class _Map(NamedTuple):
 
 
 class KernelMaps:
-    """The maps of one function in a container; `vaddr` says where a page is in this process."""
+    """The maps of one function in a container; `vaddr` says where a page is in this process.
 
-    def __init__(self, container: Container, vaddr: Callable[[int], int]) -> None:
-        self._container, self._vaddr = container, vaddr
+    If it is `lazy`, up to KEPT maps stay that nothing needs, until `flush`: what is loaded
+    again and again is mapped once.
+    """
+
+    def __init__(
+        self, container: Container, vaddr: Callable[[int], int], *, lazy: bool = False
+    ) -> None:
+        self._container, self._vaddr, self._lazy = container, vaddr, lazy
+        self._kept: dict[int, _Map] = {}
         self._maps: dict[int, _Map] = {}
         self._starts: list[int] = []
 
     def grant(self, addr: int, page: int, size: int, direction: Direction) -> None:
         """See machine.Domain.grant."""
-        if not self._starts or not any(self._over(addr, addr + size)):
+        if self._is_free(addr, addr + size):
             self._add(addr, page, size, direction)
             return
         for low, high in self._gaps(addr, addr + size, page - addr, direction):
@@ -64,10 +73,31 @@ class KernelMaps:
 
     def revoke(self, start: int, end: int) -> None:
         """See machine.Domain.revoke."""
+        exact = self._maps.get(start)
+        if exact is not None and exact.end == end:  # as nearly always
+            self._idle(exact)
+            return
         for found in list(self._over(start, end)):
             found.needed[:] = _minus(found.needed, start, end)
             if not found.needed:
+                self._idle(found)
+
+    def flush(self) -> None:
+        """Take back what is kept though nothing needs it."""
+        kept, self._kept = self._kept, {}
+        for found in kept.values():
+            if not found.needed:
                 self._drop(found)
+
+    def _idle(self, found: _Map) -> None:
+        """Nothing of a map is needed: take it back, or keep it for the next load."""
+        found.needed.clear()
+        if not self._lazy:
+            self._drop(found)
+            return
+        self._kept[found.start] = found
+        if len(self._kept) > KEPT:
+            self.flush()
 
     def clear(self) -> None:
         """Take everything back."""
@@ -79,6 +109,11 @@ class KernelMaps:
         for start in self._starts:
             found = self._maps[start]
             yield start, found.end - start, found.page, found.direction
+
+    def _is_free(self, start: int, end: int) -> bool:
+        at = bisect_right(self._starts, start)
+        before = at == 0 or self._maps[self._starts[at - 1]].end <= start
+        return before and (at == len(self._starts) or self._starts[at] >= end)
 
     def _over(self, start: int, end: int) -> Iterator[_Map]:
         """The maps that have some of [start, end)."""
@@ -97,6 +132,7 @@ class KernelMaps:
     def _drop(self, found: _Map) -> None:
         self._container.unmap(found.start, found.end - found.start)
         del self._maps[found.start]
+        self._kept.pop(found.start, None)
         del self._starts[bisect_right(self._starts, found.start) - 1]
 
 

@@ -16,9 +16,7 @@ from tests.linux.binding import EDU
 from tests.unit import edu_dma
 from tests.unit.edu_dma import Bench, attached
 
-from .needs import vfio
-
-pytestmark = vfio(EDU)
+pytestmark = pytest.mark.machine("vfio")
 URL = f"vfio:{EDU}"
 
 

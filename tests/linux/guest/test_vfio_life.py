@@ -30,17 +30,13 @@ from rumpci.hosts.vfio.container import Type1Container
 from rumpci.hosts.vfio.host import VfioHost
 from rumpci.machines import sysfs
 from tests.linux import binding
-from tests.linux.binding import DEVICES, EDU, NVME
+from tests.linux.binding import BLOCKER, DEVICES, EDU, EDU_2, NVME, SHARED
 
-from .needs import EDU_2, vfio
-
-pytestmark = vfio(EDU)
+pytestmark = pytest.mark.machine("vfio")
 AT = Address.parse(EDU)
-SHARED, BLOCKER = "0000:00:15.0", "0000:00:15.1"
-SHARED_DEVICES = "--device edu,addr=15.0,multifunction=on --device virtio-serial-pci,addr=15.1"
 PAGE = 4096
-AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="sysfs is root's: run it without --user")
-AS_USER = pytest.mark.skipif(os.geteuid() == 0, reason="root may lock all memory: run with --user")
+AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="sysfs is root's: the machine vfio has it")
+AS_USER = pytest.mark.skipif(os.geteuid() == 0, reason="root may all: the machine vfio_user has it")
 
 
 @pytest.fixture
@@ -77,7 +73,6 @@ def test_what_a_kernel_driver_has(host: VfioHost) -> None:
 
 
 @AS_ROOT
-@pytest.mark.skipif(not (DEVICES / SHARED).exists(), reason=f"the guest needs: {SHARED_DEVICES}")
 def test_a_group_that_is_not_viable() -> None:
     """Functions of one device share a group, and the kernel drives one of them."""
     (DEVICES / SHARED / "driver_override").write_text("vfio-pci")
@@ -202,7 +197,6 @@ def test_reset_is_not_supported_by_edu(claim: VfioClaim) -> None:
     assert window.read(0, 4) == 0x0100_00ED, "nothing died"
 
 
-@vfio(NVME)
 def test_reset_kills_windows() -> None:
     with contextlib.closing(open_host(f"vfio:{NVME}")) as other:
         claim = other.claim(Address.parse(NVME), "test0")
@@ -214,7 +208,6 @@ def test_reset_kills_windows() -> None:
         assert claim.window(0, 0, 0x2000).read(8, 4)  # VS: its version
 
 
-@vfio(EDU, EDU_2)
 def test_two_groups_are_apart() -> None:
     with contextlib.closing(open_host(f"vfio:{EDU},{EDU_2}")) as both:
         claims = [both.claim(Address.parse(name), name) for name in (EDU, EDU_2)]

@@ -18,8 +18,7 @@ from rumpci.hosts import open_host
 from rumpci.load import load_classes
 from tests.linux.binding import COM, E1000E, NVME
 
-from .needs import vfio
-
+pytestmark = pytest.mark.machine("vfio")
 EXAMPLES = Path(__file__).parents[3] / "examples"
 CHUNK = 1 << 20
 
@@ -37,7 +36,6 @@ def attached(address: str, driver: type[Driver], **properties: str) -> Iterator[
         assert host.dma_check() == []
 
 
-@vfio(NVME)
 @pytest.mark.parametrize("intr", ["poll", "intx", "msix"])
 def test_nvme_keeps_what_was_written(intr: str) -> None:
     chance = random.Random(intr)  # noqa: S311
@@ -51,7 +49,6 @@ def test_nvme_keeps_what_was_written(intr: str) -> None:
     assert hashlib.sha256(read).digest() == hashlib.sha256(data).digest()
 
 
-@vfio(COM)
 def test_com_echoes_in_its_own_loop() -> None:
     with attached(COM, Com) as com:
         assert isinstance(com, Com)
@@ -59,7 +56,6 @@ def test_com_echoes_in_its_own_loop() -> None:
         com.write(b"through I/O ports, with no privilege\r\n")
 
 
-@vfio(E1000E)
 def test_five_vectors_of_msix() -> None:
     (driver,) = load_classes(str(EXAMPLES / "msix.py"), Driver)
     with attached(E1000E, driver) as made:

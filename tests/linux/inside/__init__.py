@@ -1,1 +1,0 @@
-"""Tests that run in a guest (tests/linux/guest.py): pytest is its command."""
