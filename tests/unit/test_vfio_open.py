@@ -181,6 +181,7 @@ def test_without_an_iommu(tree: Tree, allowed: str | None, why: str) -> None:
         "vfio:01:00.0?a=b",
         "vfio:01:00.0?noiommu=1",
         "vfio:01:00.0?unmap=never",
+        "vfio:01:00.0?via=sea",
     ],
 )
 def test_urls_that_are_none(url: str) -> None:

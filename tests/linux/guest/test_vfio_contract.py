@@ -14,7 +14,7 @@ from tests.pci4_served import opened
 pytestmark = pytest.mark.machine("vfio")
 
 
-@pytest.fixture
-def host() -> Iterator[Host]:  # type: ignore[no-redef]
+@pytest.fixture  # type: ignore[no-redef]
+def host() -> Iterator[Host]:
     with opened(f"vfio:{EDU},{EDU_2}") as made:
         yield made

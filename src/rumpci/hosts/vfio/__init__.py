@@ -5,6 +5,7 @@ them, it takes interrupts, and it owns what must not be written.  An ordinary us
 this once the group's node (/dev/vfio/NUMBER) is theirs.
 
     abi.py         the kernel's interface        container.py   what a group's devices reach
+    iommufd.py     the same, by an iommufd
     device.py      an open device                dma.py, maps.py   the mirror, over a container
     region.py      BARs and configuration space  interrupts.py  INTx, MSI, MSI-X
     watch.py       who hears of an unplug        claim.py, host.py   the seam
@@ -18,9 +19,9 @@ from rumpci.errors import BadURL
 from rumpci.host import Address
 from rumpci.hosts.keys import memory_size, scatter_seed
 from rumpci.hosts.url import HostURL
-from rumpci.hosts.vfio.host import Options, VfioHost
+from rumpci.hosts.vfio.host import CONTAINERS, Options, VfioHost
 
-KEYS = ("memory", "scatter", "noiommu", "unmap")
+KEYS = ("memory", "scatter", "noiommu", "unmap", "via")
 _MEMORY_MIN, _MEMORY_MAX = 1 << 20, 1 << 40
 
 
@@ -37,9 +38,11 @@ def open_url(url: HostURL) -> VfioHost:
         raise BadURL(f"host {url.text!r}", "an address is given twice", "give each one once")
     memory = memory_size(url.params.get("memory", "64M"), _MEMORY_MIN, _MEMORY_MAX)
     scatter = scatter_seed(url.params.get("scatter"))
-    return VfioHost(
-        url.text, addresses, Options(memory, scatter, _noiommu(url.params), _lazy(url.params))
-    )
+    via = url.params.get("via", "group")
+    if via not in CONTAINERS:
+        raise BadURL(f"via={via}", "no such way", f"write one of: {', '.join(CONTAINERS)}")
+    options = Options(memory, scatter, _noiommu(url.params), _lazy(url.params), via)
+    return VfioHost(url.text, addresses, options)
 
 
 def _noiommu(params: dict[str, str]) -> bool:

@@ -1,6 +1,6 @@
 """A container of type 1: which memory of this process the devices of a group reach.
 
-Container       what the host needs of it; an iommufd is to be its sibling
+Container       what the host needs of it; iommufd.py has its sibling
 Type1Container  /dev/vfio/vfio with the type 1 IOMMU, version 2, and one group
 """
 
@@ -90,8 +90,8 @@ class Type1Container:
         tried = f"opening the IOMMU group of {function.address}"
         nodes = root / errors.NODES
         with contextlib.ExitStack() as made:
-            self._container = _open(tried, nodes / "vfio", made)
-            self._group = _open(tried, nodes / str(function.group), made)
+            self._container = open_node(tried, nodes / "vfio", made)
+            self._group = open_node(tried, nodes / str(function.group), made)
             self._check_version(tried)
             self._check_viable(tried, function)
             self._join(tried)
@@ -192,7 +192,8 @@ class Type1Container:
         return self._group
 
 
-def _open(tried: str, node: Path, made: contextlib.ExitStack) -> int:
+def open_node(tried: str, node: Path, made: contextlib.ExitStack) -> int:
+    """Open a node of the kernel's, until `made` ends.  Raises HostUnavailable, DeviceBusy."""
     try:
         fd = os.open(node, os.O_RDWR | os.O_CLOEXEC)
     except OSError as error:

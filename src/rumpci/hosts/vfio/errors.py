@@ -79,7 +79,7 @@ def not_viable(tried: str, function: SysFunction) -> DeviceBusy:
 
 def no_node(tried: str, node: Path) -> HostUnavailable:
     """There is no such node."""
-    module = "vfio-pci" if node.name != "vfio" else "vfio"
+    module = {"vfio": "vfio", "iommu": "iommufd"}.get(node.name, "vfio-pci")
     return HostUnavailable(
         tried, f"there is no {node}", f"load the module: `modprobe {module}`, and bind the device"
     )

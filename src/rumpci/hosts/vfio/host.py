@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import itertools
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from rumpci.hosts.vfio.claim import VfioClaim
 from rumpci.hosts.vfio.container import Container, Type1Container
 from rumpci.hosts.vfio.device import VfioDevice
 from rumpci.hosts.vfio.dma import GroupMirror
+from rumpci.hosts.vfio.iommufd import IommufdContainer
 from rumpci.hosts.vfio.report import interrupt_rows
 from rumpci.hosts.vfio.watch import Watch
 from rumpci.machines import sysfs
@@ -28,6 +29,13 @@ from rumpci.machines.sysfs import SysFunction
 
 _ONES = 0xFFFF_FFFF
 _EXTENDED = 4096
+
+
+CONTAINERS: dict[str, Callable[[SysFunction, Path], Container]] = {
+    "group": Type1Container,
+    "iommufd": IommufdContainer,
+}
+"""By the key `via`: how this process comes to a device, and lets it reach memory."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +49,7 @@ class Options:
     scatter: int | None = None
     noiommu: bool = False
     lazy: bool = False
+    via: str = "group"
     root: Path = Path("/")
 
 
@@ -92,7 +101,8 @@ class VfioHost:
             raise errors.bound_elsewhere(tried, found)
         if errors.blockers(found):
             raise errors.not_viable(tried, found)
-        errors.check_nodes(tried, found, self._options.root)
+        if self._options.via == "group":
+            errors.check_nodes(tried, found, self._options.root)
         return found
 
     def _features(self) -> Feature:
@@ -204,7 +214,7 @@ class VfioHost:
         name = str(found.group)
         if name not in self._groups:
             options = self._options
-            container = Type1Container(found, options.root)
+            container = CONTAINERS[options.via](found, options.root)
             try:
                 mirror = GroupMirror(
                     container, options.memory, self._kernel, self.recorder, options.scatter,
