@@ -31,6 +31,8 @@ RUNS = CACHE / "runs"
 KEPT_SECONDS = 3600
 
 runs = pytest.StashKey[dict[tuple[str, str], Run]]()
+alone = pytest.StashKey[str]()
+"""The name of a session without workers."""
 
 
 def chosen(config: pytest.Config) -> tuple[str, ...]:
@@ -70,15 +72,15 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         return
     for (series, machine), tests in found.items():
         if reason(series) is None:
-            folder = RUNS / session_id(session.config) / f"{series}-{machine}"
+            folder = session_folder(session.config) / f"{series}-{machine}"
             run = session.config.stash[runs][series, machine] = Run(folder, series, machine)
             run.start(tests)
 
 
-def session_id(config: pytest.Config) -> str:
+def session_folder(config: pytest.Config) -> Path:
     """The same in all the workers of a session."""
     told = getattr(config, "workerinput", {}).get("testrunuid")
-    return str(told or uuid.uuid4().hex)
+    return RUNS / str(told or config.stash.setdefault(alone, uuid.uuid4().hex))
 
 
 def reason(series: str) -> str | None:
@@ -110,7 +112,10 @@ def reports(item: pytest.Item) -> Iterator[pytest.TestReport]:
         return
     try:
         for told in run.wait(item.nodeid):
-            yield item.config.hook.pytest_report_from_serializable(config=item.config, data=told)
+            report = item.config.hook.pytest_report_from_serializable(config=item.config, data=told)
+            if isinstance(report.longrepr, list):  # of a skip: JSON knows no tuples
+                report.longrepr = tuple(report.longrepr)
+            yield report
     except GuestFailed as failure:
         yield own_report(item, "failed", f"Linux {series}, machine {machine}: {failure}")
 
@@ -137,10 +142,8 @@ def pytest_configure(config: pytest.Config) -> None:
     _config["config"] = config
 
 
-def pytest_sessionfinish(session: pytest.Session) -> None:
-    """No guest outlives the session that started it; what it left is kept for an hour."""
-    for run in session.config.stash.get(runs, {}).values():
-        run.stop()
+def pytest_sessionfinish() -> None:
+    """What old guests left goes; what these left is kept for an hour."""
     for old in RUNS.glob("*"):
         if time.time() - old.stat().st_mtime > KEPT_SECONDS:
             shutil.rmtree(old, ignore_errors=True)

@@ -27,7 +27,7 @@ USER = 1000
 """The ordinary user of a guest: nobody in particular."""
 ENDED = 3
 """QEMU's exit status when stage2.sh ended the machine: (1 << 1) | 1."""
-LAST_LINES = 30
+LAST_LINES = 70
 POLL_SECONDS = 0.5
 APPEND = (
     "console=ttyS0 panic=-1 quiet mitigations=off"
@@ -61,6 +61,8 @@ class Guest:
     machine: Machine = MACHINES[STANDARD]
     progress: Path | None = None
     """A file that grows while all is well: each time, the time limit starts anew."""
+    owner: int | None = None
+    """A process: when it has ended, nobody wants the guest any more."""
 
     @property
     def shared(self) -> Path:
@@ -137,6 +139,8 @@ class Guest:
         while time.monotonic() < deadline:
             with suppress(subprocess.TimeoutExpired):
                 return machine.wait(POLL_SECONDS)
+            if self.owner is not None and not Path(f"/proc/{self.owner}").exists():
+                raise self._failure("was stopped with the tests that wanted it")
             if (now := self._grown()) != before:
                 deadline, before = time.monotonic() + seconds, now
         raise self._failure(f"was stopped after {seconds:g} s without an end")

@@ -34,6 +34,9 @@ POLL_SECONDS = 0.1
 
 Report = dict[str, Any]
 
+_keepers: list[subprocess.Popen[bytes]] = []
+"""Those that this process started: they end by themselves, soon after it at the latest."""
+
 
 @dataclass
 class Run:
@@ -43,7 +46,6 @@ class Run:
     series: str
     machine: str
     reports: dict[str, list[Report]] = field(default_factory=dict)
-    _keeper: subprocess.Popen[bytes] | None = None
     _read: int = 0
 
     def start(self, tests: Sequence[str]) -> None:
@@ -59,8 +61,8 @@ class Run:
         command = [sys.executable, "-m", "tests.linux.run", self.series, self.machine]
         with (self.folder / "new").open("w") as lock, (self.folder / "keeper").open("w") as said:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            self._keeper = subprocess.Popen(
-                [*command, str(self.folder)],
+            keeper = subprocess.Popen(
+                [*command, str(self.folder), str(owner())],
                 cwd=REPOSITORY,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
@@ -68,12 +70,7 @@ class Run:
                 pass_fds=[lock.fileno()],  # it has the lock for as long as it lives
             )
             (self.folder / "new").rename(self.folder / "lock")
-
-    def stop(self) -> None:
-        """End the keeper, if it is ours and still there, and its guest."""
-        if self._keeper is not None:
-            self._keeper.terminate()
-            self._keeper.wait()
+        _keepers.append(keeper)
 
     def wait(self, test: str) -> list[Report]:
         """The test's reports: setup, call, teardown.  Raises GuestFailed when they never come."""
@@ -126,9 +123,15 @@ def inside(options: list[str]) -> int:
     return int(pytest.main([*options, *tests]))
 
 
-def keep(series: str, machine: str, folder: Path) -> None:
-    """The keeper: boot, wait, and say in `ended` how it went."""
-    guest = Guest(cached(series), folder, MACHINES[machine], folder / "shared" / "reports")
+def owner() -> int:
+    """The process whose session this is: xdist's workers end one by one, their parent last."""
+    return os.getppid() if "PYTEST_XDIST_WORKER" in os.environ else os.getpid()
+
+
+def keep(series: str, machine: str, folder: Path, owned_by: int) -> None:
+    """The keeper: boot, wait, and say in `ended` how it went.  No guest outlives its session."""
+    reports = folder / "shared" / "reports"
+    guest = Guest(cached(series), folder, MACHINES[machine], reports, owned_by)
     try:
         outcome = guest.run(command(guest), SILENCE_SECONDS)
         said = f"pytest in the guest ended with {outcome.status} and no report of this test:\n"
@@ -144,4 +147,4 @@ if __name__ == "__main__":
     if sys.argv[1] == "--inside":
         sys.exit(inside(sys.argv[2:]))
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(os.EX_TEMPFAIL))
-    keep(sys.argv[1], sys.argv[2], Path(sys.argv[3]))
+    keep(sys.argv[1], sys.argv[2], Path(sys.argv[3]), int(sys.argv[4]))
