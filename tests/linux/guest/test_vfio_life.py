@@ -232,3 +232,30 @@ def test_decoding_off_is_no_crash(host: Host, claim: VfioClaim) -> None:
     claim.conf_write(4, 2)
     assert window.read(0, 4) == 0x0100_00ED
     assert claim.window(0, 0, PAGE).mapping
+
+
+def test_lazily_what_is_loaded_again_stays_until_it_is_freed() -> None:
+    with contextlib.closing(open_host(f"vfio:{EDU}?unmap=lazy")) as lazy:
+        claim = lazy.claim(AT, "test0")
+        memory = claim.dma_alloc(MemorySpec(PAGE))
+        dmamap = claim.dma_map(MapSpec(PAGE, 1, PAGE))
+        for _ in range(3):
+            dmamap.load([Piece(memory, 0, PAGE)], Direction.READ)
+            dmamap.unload()
+        assert len(lazy.iommu()) == 1
+        (line,) = lazy.dma_check()
+        assert "the mirror has nothing" in line
+        memory.free()
+        assert not lazy.iommu()
+        assert not lazy.dma_check()
+
+
+def test_configuration_space_beyond_what_sysfs_shows_to_users() -> None:
+    """A user sees 64 bytes there; the rest comes from the device, opened for a moment."""
+    at = Address.parse(NVME)
+    with contextlib.closing(open_host(f"vfio:{NVME}")) as other:
+        first = other.conf_read(at, 0x34) & 0xFF
+        chain = other.conf_read(at, first)
+        assert chain & 0xFF in (1, 5, 0x10, 0x11), "a capability"
+        claim = other.claim(at, "test0")
+        assert claim.conf_read(first) == other.conf_read(at, first) == chain

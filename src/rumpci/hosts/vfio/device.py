@@ -47,6 +47,11 @@ class VfioDevice:
         if reg < self._config.size:
             self._config.write(reg, 4, value)
 
+    def config_space(self) -> bytes:
+        """All of it, as it is now."""
+        read = self._config.read_many
+        return read(0, 4, self._config.size // 4, 4)
+
     def bar(self, index: int) -> BarAccess:
         """See holding.Reach."""
         return self.region(index)

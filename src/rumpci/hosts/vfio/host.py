@@ -86,6 +86,7 @@ class VfioHost:
         self._watch = Watch()
         self._groups: dict[str, _Group] = {}
         self._claims: dict[Address, VfioClaim] = {}
+        self._peeked: dict[Address, bytes] = {}
         self._units = itertools.count()
         self._closed = False
 
@@ -152,16 +153,27 @@ class VfioHost:
     def _peek(self, found: SysFunction, reg: int) -> int:
         """What sysfs shows only to root: by opening the device for a moment, if that can be."""
         value = found.conf_read(reg)
-        if value == _ONES and found.address in self._named and reg < found.conf_size():
-            with self._lock, contextlib.suppress(RumpciError, OSError):
-                group = self._enter(found)
+        if value != _ONES or found.address not in self._named:
+            return value
+        with self._lock:
+            if found.address not in self._peeked:
+                self._peeked[found.address] = self._whole(found)
+            data = self._peeked[found.address][reg : reg + 4]
+        return int.from_bytes(data, "little") if len(data) == 4 else _ONES
+
+    def _whole(self, found: SysFunction) -> bytes:
+        """All configuration space of a function that nobody has, or nothing."""
+        with contextlib.suppress(RumpciError, OSError):
+            group = self._enter(found)
+            try:
+                device = VfioDevice(found, group.container.open_device(found))
                 try:
-                    device = VfioDevice(found, group.container.open_device(found))
-                    value = device.conf_read(reg)
-                    device.close()
+                    return device.config_space()
                 finally:
-                    self._leave(found)
-        return value
+                    device.close()
+            finally:
+                self._leave(found)
+        return b""
 
     def claim(self, address: Address, who: str) -> VfioClaim:
         """See host.Host."""
@@ -173,6 +185,7 @@ class VfioHost:
             except BaseException:
                 self._leave(found)
                 raise
+            self._peeked.pop(address, None)  # it will not stay so
             with self._books:
                 self._claims[address] = claim
             self._watch.add(claim.notices)

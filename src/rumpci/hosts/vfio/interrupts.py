@@ -66,9 +66,13 @@ class VfioInterrupt(ABC):
     def read(self) -> list[Event]:
         """See host.Interrupt."""
         self._check_allocated("reading")
-        if not self.established or not self._poll.poll(0):
+        if not self.established:
             return []
-        return self._events(os.eventfd_read(self._fd))
+        try:
+            count = os.eventfd_read(self._fd)
+        except BlockingIOError:
+            return []
+        return self._events(count)
 
     def disestablish(self) -> None:
         """See host.Interrupt."""

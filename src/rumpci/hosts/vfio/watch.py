@@ -11,6 +11,7 @@ import os
 import select
 import threading
 
+from rumpci.errors import RumpciError
 from rumpci.hosts.vfio.device import Notices
 
 
@@ -52,7 +53,7 @@ class Watch:
                 with self._lock:
                     notices = self._notices.get(fd)
                 if notices:
-                    with contextlib.suppress(OSError):  # removed since
+                    with contextlib.suppress(OSError, RumpciError):  # removed since, or stuck
                         notices.tell(fd)
 
     def close(self) -> None:
