@@ -90,17 +90,28 @@ def test_a_group_that_is_not_viable() -> None:
     binding.unbind(SHARED)
 
 
-@AS_USER
+@AS_ROOT
 def test_a_node_of_roots() -> None:
-    mine = os.geteuid()
-    theirs = {node.name for node in Path("/dev/vfio").glob("[0-9]*") if node.stat().st_uid != mine}
-    names = [entry.name for entry in DEVICES.iterdir() if binding.bound(entry.name) == "vfio-pci"]
-    not_ours = [name for name in names if str(binding.group(name)) in theirs]
-    if not not_ours:
-        pytest.skip("every device here is this user's")
-    with pytest.raises(HostUnavailable, match="chown") as caught:
-        open_host(f"vfio:{not_ours[0]}")
-    assert caught.value.errno == errno.EACCES
+    """A child that gives up being root may not open root's node, and is told what to do."""
+    reading, writing = os.pipe()
+    child = os.fork()
+    if not child:
+        try:
+            os.setgroups([])
+            os.setgid(1000)
+            os.setuid(1000)
+            open_host(f"vfio:{EDU}")
+        except HostUnavailable as error:
+            os.write(writing, f"{error.errno} {error}".encode())
+        finally:
+            os._exit(0)
+    os.waitpid(child, 0)
+    os.close(writing)
+    with open(reading, "rb") as file:
+        said = file.read().decode()
+    assert said.startswith(f"{errno.EACCES} ")
+    assert f"user 1000 may not open /dev/vfio/{binding.group(EDU)}" in said
+    assert "chown 1000" in said
 
 
 # ---- memory ----------------------------------------------------------------------------
