@@ -26,7 +26,7 @@ from rumpci.hosts import open_host, url
 from rumpci.hosts.keys import BANKS_MAX
 from rumpci.supervisor import work
 from rumpci.supervisor.work import Work
-from rumpci.tools import nbd
+from rumpci.tools import bind, nbd
 from rumpci.tools.load import load_drivers
 
 RESTARTS = ("on-failure", "never", "always")
@@ -122,6 +122,7 @@ def options(command: Callable[..., int]) -> Callable[..., int]:
 @click.option("--preempt-sweep", "sweep", type=click.IntRange(min=1), metavar="N",
               help="Run with the seeds 0 to N-1 and name those that fail.")  # fmt: skip
 @click.option("--show", multiple=True, type=click.Choice(work.SHOWS), help="Show at the end.")
+@bind.around
 @nbd.options
 @options
 def command(
