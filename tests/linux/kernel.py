@@ -31,7 +31,7 @@ MODULES = (
     *("vfio", "vfio_pci", "vfio_iommu_type1", "iommufd"),
     *("uio", "uio_pci_generic", "uio_pdrv_genirq", "uio_netx", "uio_cif"),
     *("nvme", "e1000e", "8250_pci", "virtio_mmio", "virtio_blk", "virtio_net", "brd", "loop"),
-    *("ext4", "nbd", "hpet", "qemu_fw_cfg"),
+    *("ext4", "crc32c_generic", "nbd", "hpet", "qemu_fw_cfg"),
 )
 """What is unpacked where the kernel has it; tests load them with modprobe."""
 

@@ -47,5 +47,7 @@ MACHINES = {
     "no_iommu": Machine(iommu=False),
     "vfio": Machine(MORE, bind=MORE_BOUND, append="no_timer_check"),
     "vfio_user": Machine(MORE, bind=MORE_BOUND, append="no_timer_check", user=True),
+    "bind": Machine(MORE, (*Machine.modules, "nvme", "e1000e", "crc32c_generic", "ext4")),
+    "iommu_off": Machine(append="intel_iommu=off"),
 }
 STANDARD = "standard"

@@ -181,7 +181,7 @@ class Guest:
         if not self.machine.iommu:
             return ["-append", append]
         unit = "intel-iommu,intremap=on,caching-mode=on"
-        return ["-append", f"{append} intel_iommu=on", "-device", unit]
+        return ["-append", f"intel_iommu=on {append}", "-device", unit]
 
     @staticmethod
     def _files(tag: str, folder: Path, more: str) -> list[str]:
