@@ -96,6 +96,13 @@ def test_a_group_is_wrong_only_if_it_is_wanted(fake: FakeKernel) -> None:
     )
 
 
+def test_a_disk_behind_a_volume_management_device_is_in_the_way_too(fake: FakeKernel) -> None:
+    """Its segment is a fifth digit, which no address of ours has."""
+    fake.add("10000:e1:00.0", "nvme", group=3)
+    fake.add("0000:01:00.0", "vfio-pci", group=3)
+    assert "in the way of VFIO: 10000:e1:00.0" in findings(fake.root)["IOMMU group 3"].found
+
+
 def test_modules_there_to_load_and_not_made(fake: FakeKernel) -> None:
     fake.file("proc/sys/kernel/osrelease", "6.1.0-44-amd64\n")
     fake.file(

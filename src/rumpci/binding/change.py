@@ -55,7 +55,7 @@ def find(address: Address, tried: str, root: Path) -> SysFunction:
     function = sysfs.find(address, root)
     if function is None:
         raise no_function(tried, address)
-    if function.function().is_bridge:
+    if function.is_bridge:
         raise NotSupported(tried, "it is a bridge, which the kernel keeps", "name what is behind")
     return function
 

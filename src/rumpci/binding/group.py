@@ -44,7 +44,7 @@ def members(function: SysFunction) -> list[Member]:
         Member(
             other.directory.name,
             other.driver,
-            other.function().is_bridge,
+            other.is_bridge,
             other.directory.name in blocking,
         )
         for other in function.siblings()

@@ -17,6 +17,7 @@ from rumpci.host import Address, Bar, Function, Space
 _BARS = 6
 _IO, _MEM, _PREFETCH, _MEM_64 = 0x100, 0x200, 0x2000, 0x10_0000  # flags of a resource
 _ONES = 0xFFFF_FFFF
+_NAME = len("0000:00:00.0")
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,16 @@ class SysFunction:
     def group(self) -> str | None:
         """The number of its IOMMU group."""
         return _link(self.directory / "iommu_group")
+
+    @property
+    def header(self) -> int:
+        """Its header type: 0 a device, 1 or 2 a bridge."""
+        return self.conf_read(pr.PCI_BHLC_REG) >> 16 & 0x7F
+
+    @property
+    def is_bridge(self) -> bool:
+        """Whether it has buses behind it, and is nobody's but the kernel's."""
+        return self.header in (1, 2)
 
     def siblings(self) -> list[SysFunction]:
         """Every function of its IOMMU group, itself among them, in bus order."""
@@ -70,13 +81,12 @@ class SysFunction:
 
     def function(self) -> Function:
         """What the seam lists.  Raises OSError if it is gone."""
-        header = self.conf_read(pr.PCI_BHLC_REG) >> 16 & 0x7F
-        bridge = header in (1, 2)
+        bridge = self.is_bridge
         return Function(
             self.address,
             self.conf_read(pr.PCI_ID_REG),
             self.conf_read(pr.PCI_CLASS_REG),
-            header,
+            self.header,
             () if bridge else tuple(self._bars()),
             self.conf_read(0x18) >> 8 & 0xFF if bridge else None,
         )
@@ -98,9 +108,14 @@ def find(address: Address, root: Path = Path("/")) -> SysFunction | None:
 
 
 def functions(root: Path = Path("/")) -> list[SysFunction]:
-    """Every function that the kernel has, in bus order."""
+    """Every function that the kernel has, in bus order.
+
+    Those of a segment that no Address can name are left out: the kernel makes up segments from
+    0x10000 on for what is behind a volume management device (VMD).
+    """
     directory = _devices(root)
-    names = sorted(entry.name for entry in directory.iterdir()) if directory.is_dir() else []
+    entries = directory.iterdir() if directory.is_dir() else ()
+    names = sorted(entry.name for entry in entries if len(entry.name) == _NAME)
     return [SysFunction(directory / name) for name in names]
 
 

@@ -78,7 +78,7 @@ def groups(root: Path) -> Iterator[Finding]:
     seen: set[str] = set()
     for function in sysfs.functions(root):
         number = function.group
-        if number is not None and number not in seen and not function.function().is_bridge:
+        if number is not None and number not in seen and not function.is_bridge:
             seen.add(number)
             yield _group(number, function)
 

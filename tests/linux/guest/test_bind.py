@@ -219,6 +219,10 @@ def test_a_run_that_is_ended_gives_back() -> None:
 
 
 def test_a_run_on_a_mounted_disk_is_refused(tmp_path: Path) -> None:
-    with mounted(disk(), tmp_path), suppress(RumpciError), bound(f"vfio:{NVME}"):
+    with (
+        mounted(disk(), tmp_path),
+        pytest.raises(DeviceBusy, match="is mounted"),
+        bound(f"vfio:{NVME}"),
+    ):
         pytest.fail("not reached")
     assert binding.bound(NVME) == "nvme"
