@@ -87,6 +87,7 @@ def test_a_group_is_wrong_only_if_it_is_wanted(fake: FakeKernel) -> None:
     found = findings(fake.root)
     assert "IOMMU group 4" not in found
     assert found["IOMMU group 3"].ok
+    assert found["IOMMU group 3"].found.startswith("0000:01:00.0 (snd_hda_intel), 0000:01:00.1")
     fake.add("0000:01:00.2", "vfio-pci", group=3)
     finding = findings(fake.root)["IOMMU group 3"]
     assert not finding.ok
@@ -115,6 +116,12 @@ def test_modules_there_to_load_and_not_made(fake: FakeKernel) -> None:
     assert found["module iommufd"].ok
     assert found["module vfio_pci"].remedy == "as root: modprobe vfio-pci"
     assert found["modules"].found == "Linux 6.1.0-44-amd64 has no vfio_iommu_type1, uio_pci_generic"
+
+
+def test_a_kernel_without_iommufd_lacks_nothing(fake: FakeKernel) -> None:
+    for module in doctor_linux.MODULES.keys() - {"iommufd"}:
+        fake.file(f"sys/module/{module}/refcnt", "0")
+    assert "modules" not in findings(fake.root)
 
 
 def test_nodes_say_whose_they_are_and_who_may(

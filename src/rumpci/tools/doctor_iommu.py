@@ -90,7 +90,7 @@ def _group(number: str, function: SysFunction) -> Finding:
     wanted = any(member.driver == "vfio-pci" for member in members)
     texts = [f"{m.address} ({m.driver or 'no driver'})" for m in members]
     found = ", ".join(texts)
-    if blocking:
+    if blocking and len(members) > 1:
         found += "; in the way of VFIO: " + ", ".join(member.address for member in blocking)
     remedy = " and ".join(f"`{member.remedy}`" for member in blocking)
     return Finding(f"IOMMU group {number}", not (wanted and blocking), found, f"as root: {remedy}")
