@@ -32,6 +32,7 @@ SOAK_S = 3600
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--soak", action="store_true", help="tests that can last, at full length")
+    parser.addoption("--all", action="store_true", help="guest tests on every kernel")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -125,3 +125,10 @@ def test_each_error_has_the_errno_that_the_tree_says() -> None:
     assert len(pairs) > 20
     for name, number in pairs:
         assert getattr(errors, name).errno == getattr(errno, number)
+
+
+def test_the_readme_has_every_command_in_its_table() -> None:
+    from rumpci.tools.main import COMMANDS
+
+    table = re.findall(r"^\| `rumpci (\w+)", (ROOT / "README.md").read_text(), re.M)
+    assert sorted(table) == sorted(COMMANDS)

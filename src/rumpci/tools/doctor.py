@@ -5,12 +5,11 @@ It only looks: nothing is loaded, bound or opened.
 
 from __future__ import annotations
 
-import os
 import platform
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 
 import click
@@ -18,19 +17,13 @@ import click
 from rumpci import __version__, pcidevs
 from rumpci.supervisor import landlock, seccomp
 from rumpci.supervisor.isolate import has_user_namespaces
+from rumpci.tools import doctor_iommu, doctor_linux
 from rumpci.tools.common import json_option, print_json
+from rumpci.tools.finding import Check, Finding
+
+__all__ = ["CHECKS", "Check", "Finding", "command"]
 
 _APT = "apt-get install --no-install-recommends"
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One thing looked at: `ok`, what was found, and what to do if it is not ok."""
-
-    what: str
-    ok: bool
-    found: str
-    remedy: str = ""
 
 
 @click.command("doctor")
@@ -47,9 +40,9 @@ def command(as_json: bool) -> int:
 
 
 def _print(finding: Finding) -> None:
-    click.echo(f"{'ok ' if finding.ok else '-- '} {finding.what:<18} {finding.found}")
+    click.echo(f"{'ok ' if finding.ok else '-- '} {finding.what:<23} {finding.found}")
     if not finding.ok and finding.remedy:
-        click.echo(f"{'':22} {finding.remedy}")
+        click.echo(f"{'':27} {finding.remedy}")
 
 
 def _rumpci(root: Path) -> Iterator[Finding]:
@@ -78,43 +71,6 @@ def _names(root: Path) -> Iterator[Finding]:
         "pci.ids" if pcidevs.available() else "no pci.ids: devices are shown by number",
         f"run `{_APT} pci.ids`",
     )
-
-
-def _iommu(root: Path) -> Iterator[Finding]:
-    groups = root / "sys/kernel/iommu_groups"
-    count = len(list(groups.iterdir())) if groups.is_dir() else 0
-    yield Finding(
-        "IOMMU",
-        count > 0,
-        f"{count} groups" if count else "off, or none: no group is listed",
-        "switch it on in the firmware (VT-d, AMD-Vi) and boot with intel_iommu=on",
-    )
-
-
-def _vfio(root: Path) -> Iterator[Finding]:
-    directory = root / "dev/vfio"
-    if not (directory / "vfio").exists():
-        yield Finding("VFIO", False, "no /dev/vfio/vfio", "run `modprobe vfio-pci` as root")
-        return
-    nodes = [node for node in sorted(directory.iterdir()) if node.name.isdigit()]
-    if not nodes:
-        yield Finding("VFIO", False, "no device is bound to vfio-pci", "bind one to vfio-pci")
-    for node in nodes:
-        usable = os.access(node, os.R_OK | os.W_OK)
-        found = "can be opened" if usable else "may not be opened by this user"
-        yield Finding(f"VFIO group {node.name}", usable, found, f"run `chown $USER {node}` as root")
-
-
-def _uio(root: Path) -> Iterator[Finding]:
-    nodes = sorted((root / "sys/class/uio").glob("uio*"))
-    if not nodes:
-        remedy = "run `modprobe uio_pci_generic` as root and bind a device to it"
-        yield Finding("UIO", False, "no /dev/uio*", remedy)
-    for node in nodes:
-        device = root / "dev" / node.name
-        usable = os.access(device, os.R_OK | os.W_OK)
-        found = "can be opened" if usable else "may not be opened by this user"
-        yield Finding(f"UIO {node.name}", usable, found, f"run `chown $USER {device}` as root")
 
 
 def _isolation(root: Path) -> Iterator[Finding]:
@@ -152,6 +108,18 @@ def _confinement() -> Iterator[Finding]:
     )
 
 
-Check = Callable[[Path], Iterator[Finding]]
-CHECKS: tuple[Check, ...] = (_rumpci, _qemu, _names, _iommu, _vfio, _uio, _isolation)
-"""Each takes the root of the file system to look at."""
+CHECKS: tuple[Check, ...] = (
+    _rumpci,
+    _qemu,
+    _names,
+    doctor_iommu.iommu,
+    doctor_iommu.groups,
+    doctor_iommu.noiommu,
+    doctor_linux.modules,
+    doctor_linux.vfio,
+    doctor_linux.uio,
+    doctor_linux.memlock,
+    doctor_linux.hugepages,
+    doctor_linux.lockdown,
+    _isolation,
+)

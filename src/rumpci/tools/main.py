@@ -16,6 +16,7 @@ import click
 from rumpci import __version__
 
 COMMANDS = {
+    "bind": "Give a device of this computer to vfio-pci or uio_pci_generic, if it is not in use.",
     "dma": "The DMA memory and maps of a host, who has them, quotas; --check the IOMMU.",
     "doctor": "What this machine can host, and what to do about the rest.",
     "intr": "The interrupts of a host: routes, who has them, counts.",
@@ -27,6 +28,7 @@ COMMANDS = {
     "shell": "A prompt on a device: registers by name, DMA memory, interrupts.",
     "shim": "Look at an interrupt-acknowledge shim (docs/shim.md).",
     "show": "A device's configuration space, decoded.",
+    "unbind": "Give a device of this computer back to the driver that it had.",
 }
 
 

@@ -29,7 +29,7 @@ from rumpci.signals import handled
 from rumpci.supervisor import work
 from rumpci.supervisor.plan import RESTARTS, Plan
 from rumpci.supervisor.work import Work
-from rumpci.tools import nbd
+from rumpci.tools import bind, nbd
 from rumpci.tools.load import load_drivers
 
 GUARDED = ("qemu", "model")
@@ -122,6 +122,7 @@ def options(command: Callable[..., int]) -> Callable[..., int]:
 @click.option("--preempt-sweep", "sweep", type=click.IntRange(min=1), metavar="N",
               help="Run with the seeds 0 to N-1 and name those that fail.")  # fmt: skip
 @click.option("--show", multiple=True, type=click.Choice(work.SHOWS), help="Show at the end.")
+@bind.around
 @nbd.options
 @options
 def command(
