@@ -43,7 +43,7 @@ def _open_files(process: Path) -> Iterator[str]:
     with suppress(OSError):  # it ended, or is another user's
         for descriptor in (process / "fd").iterdir():
             with suppress(OSError):
-                yield os.readlink(descriptor)  # noqa: PTH115 (the text, whatever it names)
+                yield os.readlink(descriptor)  # the text, whatever it names
 
 
 def _name(process: Path) -> str:
