@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-LIMIT_S = 60.0
+LIMIT_S = 240.0
 """Far more than a machine with too much to do keeps a process waiting."""
 
 

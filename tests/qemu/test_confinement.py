@@ -26,7 +26,7 @@ from rumpci.tools import doctor
 
 from .needs import qemu
 
-LIMIT_S = 60
+LIMIT_S = 240
 landlocked = pytest.mark.skipif(
     not landlock.version(), reason="no Landlock here: boot Linux 5.13+ with landlock in lsm="
 )

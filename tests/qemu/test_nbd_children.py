@@ -16,7 +16,7 @@ from .needs import qemu
 from .test_children import driver
 from .test_supervisor import children, gone, run, start
 
-LIMIT_S = 60
+LIMIT_S = 240
 NVME = "qemu:nvme,serial=1,size=16M"
 
 

@@ -17,7 +17,7 @@ import pytest
 from .test_children import TWO, at, driver
 from .test_supervisor import run
 
-LIMIT_S = 60
+LIMIT_S = 240
 PROMPT = r"\(Pdb\) "
 
 

@@ -19,7 +19,7 @@ from .needs import qemu
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
 SESSIONS = re.findall(r"```console\n(.*?)```", README, re.S)
-LIMIT_S = 60
+LIMIT_S = 240
 PACKAGES = {"nbdinfo": "libnbd-bin", "nbdcopy": "libnbd-bin"}
 pytestmark = [qemu]
 
@@ -39,7 +39,10 @@ def start(command: str, place: Path = ROOT) -> subprocess.Popen[str]:
 
 def run(command: str, place: Path = ROOT) -> tuple[int, str]:
     with start(command, place) as process:
-        output, _ = process.communicate(timeout=LIMIT_S)
+        try:
+            output, _ = process.communicate(timeout=LIMIT_S)
+        finally:
+            process.kill()
     return process.returncode, output
 
 

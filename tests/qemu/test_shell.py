@@ -22,7 +22,7 @@ from .needs import qemu
 ROOT = Path(__file__).parents[2]
 SHELL_MD = (ROOT / "docs/shell.md").read_text()
 SESSIONS = re.findall(r"```console\n\$ rumpci shell (.*)\n((?:.*\n)*?)```", SHELL_MD)
-LIMIT_S = 60
+LIMIT_S = 240
 HOSTS = ["model:edu", pytest.param("qemu:edu", marks=qemu)]
 
 

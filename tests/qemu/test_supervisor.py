@@ -38,7 +38,10 @@ def start(*arguments: str) -> subprocess.Popen[str]:
 
 def run(*arguments: str, given: str = "") -> tuple[int, str, str]:
     with start(*arguments) as process:
-        out, err = process.communicate(given, timeout=LIMIT_S)
+        try:
+            out, err = process.communicate(given, timeout=LIMIT_S)
+        finally:
+            process.kill()
     return process.returncode, out, err
 
 
@@ -329,6 +332,13 @@ def test_what_never_attached_is_not_restarted(odd: str) -> None:
     Path(odd).write_text("1 / 0\n")
     status, _, err = run(odd, "--on", "model:edu", "--restart", "on-failure")
     assert (status, err.count("\n")) == (1, 1)
+
+
+def test_lines_are_written_whole(odd: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Several children write to one place: whatever Python was told, a line is one write."""
+    monkeypatch.setenv("PYTHONUNBUFFERED", "1")
+    write(odd, "out = sys.stdout", "print(out.line_buffering, out.write_through)")
+    assert "True False\n" in run(odd, "--on", "model:edu")[1]
 
 
 @pytest.mark.parametrize("how", [["--in-process"], ["--preempt", "1"]])

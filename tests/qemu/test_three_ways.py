@@ -18,7 +18,7 @@ from tests.qemu import told
 from .needs import qemu
 
 pytestmark = qemu
-NOBODY, LIMIT_S = 65534, 60
+NOBODY, LIMIT_S = 65534, 240
 POLICY = f'[[allow]]\nusers = [{NOBODY}]\ndevices = ["id:1234:11e8", "class:0108"]\n'
 FILE = str(Path(told.__file__))
 

@@ -198,7 +198,7 @@ def test_a_fault_is_one_line_on_the_console(tmp_path: Path) -> None:
     (tmp_path / "faulty.py").write_text(FAULTY.format(fault=fault))
     command = [sys.executable, "-m", "rumpci", "run", f"{tmp_path}/faulty.py", "--on", "model:edu"]
     both = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
-    done = subprocess.run(command, text=True, timeout=60, check=True, **both)  # type: ignore[call-overload]
+    done = subprocess.run(command, text=True, timeout=240, check=True, **both)  # type: ignore[call-overload]
     assert done.stdout.splitlines()[1:] == [
         "faulty0 at pci0 dev 1 function 0", f"rumpci.guard: {fault}", "faulty0: detached"
     ]  # fmt: skip

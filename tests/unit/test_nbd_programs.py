@@ -41,7 +41,7 @@ def uri(disk: RamDisk, tmp_path: Path) -> Iterator[str]:
 
 
 def run(*command: str, status: int = 0) -> str:
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
     assert done.returncode == status, done.stdout + done.stderr
     return done.stdout + done.stderr
 
@@ -124,7 +124,7 @@ def test_qemu_io_verifies_patterns_unaligned_too(uri: str, disk: RamDisk) -> Non
 def test_qemu_io_is_told_what_failed(uri: str, disk: RamDisk) -> None:
     disk.fail = 5
     command = ["qemu-io", "-f", "raw", "-c", "read 0 4k", uri]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
     assert "Input/output error" in done.stdout + done.stderr
 
 
@@ -186,7 +186,7 @@ def test_run_serves_until_told(driver: str, tmp_path: Path, how: str) -> None:
     run("qemu-io", "-f", "raw", "-c", "write -P 1 0 4k", f"nbd+unix:///?socket={tmp_path}/s")
     if how != "once":
         process.send_signal(signal.Signals[how])
-    out, err = process.communicate(timeout=30)
+    out, err = process.communicate(timeout=240)
     assert (process.returncode, out, err) == (0, "ld0: detached\n", "")
     assert not (tmp_path / "s").exists()
 
@@ -206,5 +206,5 @@ def test_what_cannot_be_served(
 ) -> None:
     given = [argument.format(tmp_path) for argument in arguments]
     process = rumpci("run", *given, "--on", "model:edu")
-    _, err = process.communicate(timeout=30)
+    _, err = process.communicate(timeout=240)
     assert (process.returncode, words in err) == (status, True), err

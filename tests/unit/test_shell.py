@@ -417,7 +417,7 @@ def test_a_terminal(tmp_path: Path) -> None:
     if importlib.util.find_spec("IPython"):
         pytest.skip("IPython would be the prompt: pip uninstall ipython")
     done = subprocess.run(
-        [sys.executable, "-c", TERMINAL], check=False, timeout=60,
+        [sys.executable, "-c", TERMINAL], check=False, timeout=240,
         env={"XDG_STATE_HOME": str(tmp_path), "TERM": "dumb", "HOME": str(tmp_path)},
     )  # fmt: skip
     assert done.returncode == 0

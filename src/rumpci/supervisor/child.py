@@ -8,6 +8,7 @@ before it was executed (isolate.py), and the rest before a driver is loaded (con
 from __future__ import annotations
 
 import faulthandler
+import io
 import json
 import logging
 import os
@@ -153,6 +154,7 @@ def main(arguments: list[str]) -> int:
     for fd in (bus, told, crash, beat):
         os.set_inheritable(fd, False)
     faulthandler.enable(crash, all_threads=False)
+    _write_lines(sys.stdout, sys.stderr)
     with socket.socket(fileno=told) as sock:
         job = control.receive(sock)
         if job is None:
@@ -183,6 +185,13 @@ def _files(task: work.Work) -> list[str]:
     files = (getattr(module, "__file__", None) for module in list(sys.modules.values()))
     found = {os.path.realpath(file) for file in files if file}
     return sorted(file for file in found if os.path.dirname(file) in places)[:_FILES]
+
+
+def _write_lines(*streams: object) -> None:
+    """Write each line at once and whole: other children write to the same place."""
+    for stream in streams:
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(line_buffering=True, write_through=False)
 
 
 def _write(text: str) -> None:
