@@ -13,6 +13,10 @@ from rumpci.cpu import Cpu, own_cpu
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--all", action="store_true", help="guest tests on every kernel")
+
+
 @pytest.fixture(autouse=True)
 def cpu() -> Iterator[Cpu]:
     with own_cpu() as made:

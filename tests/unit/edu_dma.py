@@ -12,22 +12,33 @@ from rumpci.cpu import own_cpu
 from rumpci.drivers.edu import Edu
 from rumpci.drivers.edureg import EDU_DMA_BUFFER, EDU_DMA_MASK, EDU_DMA_MAX
 from rumpci.guard import Guard
-from rumpci.host import Address
+from rumpci.host import Address, Host
 from rumpci.host_dma import Fault
 from rumpci.hosts import open_host
+from rumpci.hosts.vfio.claim import VfioClaim
+from rumpci.hosts.vfio.host import VfioHost
+from rumpci.machines.machine import Memory
 
 AT = Address(0, 0, 1, 0)
+"""Where edu is on a model machine."""
 STRAY = 0x0123_4560
 
 
 class Bench:
-    """An attached edu, its guard and its machine's memory."""
+    """An attached edu, its host and the memory that its DMA is in."""
 
-    def __init__(self, guard: Guard, edu: Edu) -> None:
-        self.guard, self.edu = guard, edu
-        self.memory = guard.machine.memory
+    def __init__(self, host: Host, edu: Edu) -> None:
+        self.host, self.edu = host, edu
+        self.address = edu.pa.pa_tag
+        self.memory = memory_of(host, edu)
         edu.dma_map(0, 1)  # from here on it is a bus master
         self.tag = edu.dmat
+
+    @property
+    def guard(self) -> Guard:
+        """The host, where it is a guard."""
+        assert isinstance(self.host, Guard)
+        return self.host
 
     def contents(self) -> list[bytes]:
         """All memory that is not the machine's own."""
@@ -43,10 +54,30 @@ class Bench:
         src, dst = (EDU_DMA_BUFFER, addr) if to_ram else (addr, EDU_DMA_BUFFER)
         self.edu.transfer(src, dst, size, to_ram=to_ram)
 
+    def fault(self, verb: str, page: int) -> Fault | None:
+        """The one fault since the last time, as it must be; None where the host hears of none."""
+        found = self.faults()
+        if isinstance(self.host, VfioHost) and not self.host.hears_of_faults:
+            assert found == []
+            return None
+        (fault,) = found
+        assert (fault.device, fault.who) == (self.address, "edu0")
+        assert (fault.verb, fault.addr) == (verb, page)
+        return fault
+
     def faults(self) -> list[Fault]:
         claim = self.edu.pa.pa_dmat.root.claim
         assert claim is not None
         return list(claim.dma_faults())
+
+
+def memory_of(host: Host, edu: Edu) -> Memory:
+    """A machine's, or what a process shares with its devices through VFIO."""
+    if isinstance(host, Guard):
+        return host.machine.memory
+    claim = edu.pa.pa_dmat.root.claim
+    assert isinstance(claim, VfioClaim)
+    return claim.memory
 
 
 @contextlib.contextmanager
@@ -57,7 +88,6 @@ def attached(url: str, **properties: str) -> Iterator[Bench]:
         Autoconf(host, properties={"edu": properties}) as autoconf,
     ):
         (edu,) = autoconf.attach([Edu])
-        assert isinstance(host, Guard)
         assert isinstance(edu, Edu)
         yield Bench(host, edu)
         assert host.dma_check() == []
@@ -95,13 +125,10 @@ def nothing_that_was_not_mapped(b: Bench) -> None:
     before = b.contents()
     b.stray(STRAY, 64, to_ram=True)
     assert b.contents() == before
-    (fault,) = b.faults()
-    assert (fault.device, fault.who, fault.verb) == (AT, "edu0", "write")
-    assert fault.addr == STRAY & -4096
-    assert "edu0 (0000:00:01.0): DMA write of bus address 0x1234000 blocked" in str(fault)
+    if fault := b.fault("write", STRAY & -4096):
+        assert f"edu0 ({b.address}): DMA write of bus address 0x1234000 blocked" in str(fault)
     b.stray(STRAY, 64, to_ram=False)
-    (fault,) = b.faults()
-    assert (fault.verb, fault.addr) == ("read", STRAY & -4096)
+    b.fault("read", STRAY & -4096)
     there_and_back(b, 0, 16)
 
 
@@ -112,14 +139,13 @@ def only_the_direction_that_was_asked_for(b: Bench) -> None:
     before, addr = b.contents(), dmam.dm_segs[0].ds_addr
     b.stray(addr, 64, to_ram=True)
     assert b.contents() == before
-    assert [fault.verb for fault in b.faults()] == ["write"]
+    b.fault("write", addr & -4096)
     b.stray(addr, 64, to_ram=False)
     assert b.faults() == []
     assert b.edu.dma_read(0, 64) == pattern(64)
     bd.bus_dmamap_unload(b.tag, dmam)
     b.stray(addr, 64, to_ram=False)
-    (fault,) = b.faults()
-    assert fault.verb == "read"
+    b.fault("read", addr & -4096)
     assert b.edu.dma_read(0, 64) == bytes(64)
     bd.bus_dmamap_destroy(b.tag, dmam)
 

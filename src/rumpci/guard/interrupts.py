@@ -13,7 +13,7 @@ from rumpci.guard.message import Messages, Msi, Msix
 from rumpci.guard.msi import MessageGroup, MessageInterrupt
 from rumpci.guard.router import Router
 from rumpci.guard.shim import BarLimits
-from rumpci.host import Function, IntrType
+from rumpci.host import Address, Function, Interrupt, IntrType
 from rumpci.machines.machine import Machine
 
 
@@ -52,7 +52,7 @@ class Interrupts:
     def allocate(self, type_: IntrType, indices: Sequence[int]) -> list[GuardInterrupt]:
         """See host.Claim.intr_alloc."""
         with self._router.lock:
-            self._check(type_, indices)
+            check_indices(self.held, type_, indices, self.count(type_), self._function.address)
             if type_ is IntrType.INTX:
                 intx = IntxInterrupt(self._router, self._machine, self._function, self._limits)
                 self.held = [intx]
@@ -106,22 +106,24 @@ class Interrupts:
             raise
         return vectors
 
-    def _check(self, type_: IntrType, indices: Sequence[int]) -> None:
-        tried = f"allocating {type_.value} {list(indices)} of {self._function.address}"
-        if self.held:
-            raise InterruptBusy(
-                tried, f"{self.held[0].name} is allocated", "pci_intr_release it first"
-            )
-        have, wanted = self.count(type_), set(indices)
-        bad = not wanted or len(wanted) < len(indices) or not wanted <= set(range(have))
-        if type_ is IntrType.MSI:
-            power = len(indices) & (len(indices) - 1) == 0
-            bad = bad or not power or list(indices) != list(range(len(indices)))
-        if bad:
-            raise NoVectors(tried, f"the function has {have}", "ask for vectors that it has")
-
     def _read(self, reg: int) -> int:
         return self._machine.conf_read(self._function.address, reg)
 
     def _write(self, reg: int, value: int) -> None:
         self._machine.conf_write(self._function.address, reg, value)
+
+
+def check_indices(
+    held: Sequence[Interrupt], type_: IntrType, indices: Sequence[int], have: int, at: Address
+) -> None:
+    """Raise InterruptBusy, or NoVectors for indices that are not of the `have` that there are."""
+    tried = f"allocating {type_.value} {list(indices)} of {at}"
+    if held:
+        raise InterruptBusy(tried, f"{held[0].name} is allocated", "pci_intr_release it first")
+    wanted = set(indices)
+    bad = not wanted or len(wanted) < len(indices) or not wanted <= set(range(have))
+    if type_ is IntrType.MSI:
+        power = len(indices) & (len(indices) - 1) == 0
+        bad = bad or not power or list(indices) != list(range(len(indices)))
+    if bad:
+        raise NoVectors(tried, f"the function has {have}", "ask for vectors that it has")

@@ -14,12 +14,12 @@ import logging
 import time
 
 from rumpci import pcireg as pr
-from rumpci.errors import NotEnabled
 from rumpci.guard.intr import GuardInterrupt
 from rumpci.guard.message import Read, Write
 from rumpci.guard.router import Router
-from rumpci.guard.shim import BarLimits, Verified, verify
-from rumpci.host import Function, IntrType, Space
+from rumpci.guard.shim import BarLimits
+from rumpci.guard.shimrun import ShimRunner
+from rumpci.host import Function, IntrType
 from rumpci.machines.machine import Machine
 
 log = logging.getLogger("rumpci.guard")
@@ -43,10 +43,9 @@ class IntxInterrupt(GuardInterrupt):
         self._write: Write = lambda reg, value: machine.conf_write(at, reg, value)
         self._pin = router.controller.pin(at, (self._read(pr.PCI_INTERRUPT_REG) >> 8 & 0xFF) - 1)
         super().__init__(router, at, 0, f"{router.controller.name} pin {self._pin}")
-        self._limits = limits
-        self._bars = {bar: machine.bar(at, bar) for bar in limits}
+        bars = {bar: machine.bar(at, bar) for bar in limits}
+        self._shim = ShimRunner(bars, limits, lambda: self._read(pr.PCI_COMMAND_STATUS_REG))
         self._can_disable = self._try_disable_bit()
-        self._shim: Verified | None = None
         self._held = False
         self.in_a_row = self._unmasked_at = 0
         self.stormed = False
@@ -109,8 +108,8 @@ class IntxInterrupt(GuardInterrupt):
 
     def _acknowledge(self) -> tuple[bool, tuple[int, ...]]:
         """Whether it is ours; the device is quiet, or the line held, afterwards."""
-        if self._shim is not None:
-            return self._shim.run(self._access_read, self._access_write)
+        if self._shim.loaded:
+            return self._shim.run()
         if not self._can_disable:
             self._held = True
             return True, ()
@@ -138,8 +137,7 @@ class IntxInterrupt(GuardInterrupt):
     # ---- starting and stopping ----------------------------------------------------------
 
     def _start(self, shim: bytes | None) -> None:
-        self._shim = verify(shim, self._limits) if shim is not None else None
-        self._check_decoding()
+        self._shim.load(shim, str(self))
         self._held, self.in_a_row, self.stormed = False, 0, False
         if self._can_disable:
             self._disable(False)
@@ -150,18 +148,6 @@ class IntxInterrupt(GuardInterrupt):
             self._disable(True)
         self._held = False
         self._router.leave(self._pin, self)
-
-    def _check_decoding(self) -> None:
-        """A shim's accesses need decoding: otherwise it would read ones."""
-        command = self._read(pr.PCI_COMMAND_STATUS_REG)
-        for bar in self._shim.bars if self._shim else ():
-            io = self._limits[bar].space is Space.IO
-            if not command & (pr.PCI_COMMAND_IO_ENABLE if io else pr.PCI_COMMAND_MEM_ENABLE):
-                raise NotEnabled(
-                    f"establishing {self} with a shim",
-                    f"decoding of BAR{bar} is off",
-                    "set PCI_COMMAND_MEM_ENABLE or PCI_COMMAND_IO_ENABLE first",
-                )
 
     def _try_disable_bit(self) -> bool:
         """Whether the function has the INTx disable bit (PCI 2.3); it is left set."""
@@ -176,9 +162,3 @@ class IntxInterrupt(GuardInterrupt):
         command |= pr.PCI_COMMAND_INTERRUPT_DISABLE if on else 0
         self._write(pr.PCI_COMMAND_STATUS_REG, command)
         return before
-
-    def _access_read(self, bar: int, offset: int, width: int) -> int:
-        return self._bars[bar].read(offset, width)
-
-    def _access_write(self, bar: int, offset: int, width: int, value: int) -> None:
-        self._bars[bar].write(offset, width, value)

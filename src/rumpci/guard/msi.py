@@ -25,17 +25,7 @@ class MessageGroup:
 
     def check_enabled(self, who: str) -> None:
         """Raise NotEnabled (ENXIO) while the function cannot send a message."""
-        command = self._command()
-        needs = {"bus mastering": pr.PCI_COMMAND_MASTER_ENABLE}
-        if self.type is IntrType.MSIX:
-            needs["memory decoding"] = pr.PCI_COMMAND_MEM_ENABLE
-        for what, bit in needs.items():
-            if not command & bit:
-                raise NotEnabled(
-                    f"establishing {who}",
-                    f"{what} is off: a message is a write by the device",
-                    "set PCI_COMMAND_MASTER_ENABLE (and MEM_ENABLE) with pci_conf_write first",
-                )
+        check_can_send(self.type, self._command(), who)
 
     def started(self) -> None:
         """One more is established: the first switches messages on."""
@@ -122,3 +112,17 @@ class MessageInterrupt(GuardInterrupt):
 
     def _quiet(self) -> None:
         """Nothing to note: a message does not stay asserted."""
+
+
+def check_can_send(type_: IntrType, command: int, who: str) -> None:
+    """Raise NotEnabled (ENXIO) if a function with this command register cannot send messages."""
+    needs = {"bus mastering": pr.PCI_COMMAND_MASTER_ENABLE}
+    if type_ is IntrType.MSIX:
+        needs["memory decoding"] = pr.PCI_COMMAND_MEM_ENABLE
+    for what, bit in needs.items():
+        if not command & bit:
+            raise NotEnabled(
+                f"establishing {who}",
+                f"{what} is off: a message is a write by the device",
+                "set PCI_COMMAND_MASTER_ENABLE (and MEM_ENABLE) with pci_conf_write first",
+            )

@@ -49,7 +49,8 @@ class Quarantine:
     """One function: `read` and `write` reach its configuration space, `caps` are its capabilities.
 
     `settle` is how long, in seconds, a function may take to answer after a reset; `lock` is
-    held by whoever changes the command register.
+    held by whoever changes the command register.  `reset` resets it by other means and says
+    how, "" if it could not.
     """
 
     def __init__(
@@ -59,16 +60,17 @@ class Quarantine:
         caps: dict[int, int],
         settle: float,
         lock: AbstractContextManager[object],
+        reset: Callable[[], str] | None = None,
     ) -> None:
         self._read, self._write, self._caps, self._settle = read, write, caps, settle
-        self._lock = lock
+        self._lock, self._reset = lock, reset or self._reset_itself
 
     def quiet(self) -> Outcome:
         """Stop its bus mastering, wait for what is pending, and reset it where it can be."""
         start = time.monotonic()
         self.stop_mastering()
         idle = self._wait_idle()
-        reset = self._reset_express() or self._reset_conventional() or self._reset_by_power()
+        reset = self._reset()
         return Outcome(reset, idle, time.monotonic() - start)
 
     def stop_mastering(self) -> None:
@@ -91,6 +93,9 @@ class Quarantine:
                 return False
             time.sleep(0.001)
         return True
+
+    def _reset_itself(self) -> str:
+        return self._reset_express() or self._reset_conventional() or self._reset_by_power()
 
     def _reset_express(self) -> str:
         at = self._caps.get(pr.PCI_CAP_PCIEXPRESS)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 from rumpci import pcireg as pr
 from rumpci.guard.claim import GuardClaim
@@ -44,20 +44,21 @@ def _free(
 ) -> Iterator[InterruptInfo]:
     """The row of a function whose interrupts nobody holds; none if it has none."""
     at = function.address
-    vectors = _vectors(machine, at)
+    found = vectors(lambda reg: machine.conf_read(at, reg))
     pin = machine.conf_read(at, pr.PCI_INTERRUPT_REG) >> 8 & 0xFF
     if 1 <= pin <= 4:
         name = f"{router.controller.name} pin {router.controller.pin(at, pin - 1)}"
         state = "unclaimed" if unclaimed else "free"
-        yield InterruptInfo(at, name, who, state, unclaimed, vectors)
-    elif vectors:
-        yield InterruptInfo(at, "no INTx", who, "free", 0, vectors)
+        yield InterruptInfo(at, name, who, state, unclaimed, found)
+    elif found:
+        yield InterruptInfo(at, "no INTx", who, "free", 0, found)
 
 
-def _vectors(machine: Machine, at: Address) -> dict[str, int]:
+def vectors(read: Callable[[int], int]) -> dict[str, int]:
+    """How many messages of each kind a function could have; `read` reads its configuration."""
     found = {}
-    for capid, offset in capabilities(lambda reg: machine.conf_read(at, reg)):
-        control = machine.conf_read(at, offset) >> 16
+    for capid, offset in capabilities(read):
+        control = read(offset) >> 16
         if capid == pr.PCI_CAP_MSI:
             found["msi"] = 1 << (control >> 1 & 7)
         elif capid == pr.PCI_CAP_MSIX:

@@ -17,6 +17,7 @@ SCHEMES = {
     "qemu": "rumpci.hosts.qemu",
     "model": "rumpci.hosts.model",
     "pci4": "rumpci.hosts.pci4",
+    "vfio": "rumpci.hosts.vfio",
 }
 """The module of each scheme; it has `open_url(HostURL) -> Host`."""
 

@@ -1,0 +1,179 @@
+"""DMA of a group: memory of this process, a container in the place of an IOMMU's driver.
+
+The mirror is the guard's (guard/dma): what is allocated, loaded and where is decided and
+noted there.  What it grants becomes a map of the container, and what it revokes is unmapped.
+A page's number is its offset in the memory's file.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import mmap
+import os
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+
+from rumpci._dma import SharedMemory
+from rumpci.errors import MachineDied
+from rumpci.guard.dma.mirror import Mirror
+from rumpci.guard.dma.placing import Placing, Translated, bus_space_of
+from rumpci.guard.dma.pool import Pool
+from rumpci.guard.dma.space import Space
+from rumpci.guard.recorder import Recorder
+from rumpci.host import Address
+from rumpci.host_dma import PAGE_SIZE, Direction, Grant
+from rumpci.hosts.vfio.container import Container
+from rumpci.hosts.vfio.maps import KernelMaps
+from rumpci.machines.kernellog import KernelLog
+from rumpci.machines.machine import Bank, Domain, IommuFault, PageSource
+from rumpci.machines.requester import source
+
+
+class Memory:
+    """See machine.Memory: a file of this process; only what is used of it takes memory.
+
+    `address` is where all of it is mapped, for the kernel to find the pages.
+    """
+
+    def __init__(self, size: int) -> None:
+        self.size = -(-size // PAGE_SIZE) * PAGE_SIZE
+        self.usable: Sequence[tuple[int, int]] = [(0, self.size)]
+        self.banks: Sequence[Bank] = ()
+        self.fd = os.memfd_create("rumpci-vfio", os.MFD_CLOEXEC)
+        try:
+            os.ftruncate(self.fd, self.size)
+            self._all = mmap.mmap(self.fd, self.size)
+            self._whole = SharedMemory(self.fd, [(0, self.size)])
+        except BaseException:
+            os.close(self.fd)
+            raise
+        with contextlib.suppress(OSError):  # huge pages where shmem_enabled is "advise"
+            self._all.madvise(mmap.MADV_HUGEPAGE)
+        self.address = self._whole.address
+
+    def close(self) -> None:
+        """Let the memory go."""
+        self._all.close()
+        os.close(self.fd)
+
+
+class ContainerIommu:
+    """See machine.Iommu: the container of one group.
+
+    It has no tables that could be read: `entries` are the maps that the kernel was asked for.
+    """
+
+    name = "vfio type1"
+
+    def __init__(
+        self, container: Container, memory: Memory, kernel: KernelLog, *, lazy: bool
+    ) -> None:
+        self._container, self._memory, self._kernel = container, memory, kernel
+        self._lazy = lazy
+        self.address_bits = container.info.address_bits
+        self.reserved: Sequence[tuple[int, int]] = container.info.reserved
+        self._domains: dict[Address, ContainerDomain] = {}
+
+    def start(self, pages: PageSource) -> None:
+        """See machine.Iommu: the kernel has its tables, and translates already."""
+
+    def attach(self, address: Address, pages: PageSource | None = None) -> Domain:
+        """See machine.Iommu."""
+        del pages
+        base = self._memory.address
+        maps = KernelMaps(self._container, lambda page: base + page, lazy=self._lazy)
+        domain = ContainerDomain(maps, lambda: self._domains.pop(address, None))
+        self._domains[address] = domain
+        return domain
+
+    def requester(self, address: Address) -> int:
+        """See machine.Iommu."""
+        return source(address)
+
+    def faults(self) -> list[IommuFault]:
+        """See machine.Iommu; nothing where the kernel's log cannot be read."""
+        return self._kernel.faults()
+
+    def entries(self) -> Iterator[Grant]:
+        """See machine.Iommu."""
+        for address, domain in sorted(self._domains.items()):
+            for addr, size, page, direction in domain.maps:
+                yield Grant(address, addr, size, page, direction)
+
+
+class ContainerDomain:
+    """See machine.Domain: one function's maps; the group's others can reach them, too."""
+
+    def __init__(self, maps: KernelMaps, on_detach: object) -> None:
+        self.maps = maps
+        self._on_detach = on_detach
+
+    def grant(self, addr: int, page: int, size: int, direction: Direction) -> None:
+        """See machine.Domain."""
+        self.maps.grant(addr, page, size, direction)
+
+    def revoke(self, ranges: Sequence[tuple[int, int]], *, wait: bool = True) -> None:
+        """See machine.Domain: the kernel has waited when the request returns."""
+        del wait
+        try:
+            for addr, size in ranges:
+                self.maps.revoke(addr, addr + size)
+            if not ranges:  # memory is to be freed: nothing may reach it any more
+                self.maps.flush()
+        except OSError as error:
+            raise _stuck(error) from error
+
+    def settle(self) -> None:
+        """See machine.Domain: nothing is owed."""
+
+    def detach(self) -> None:
+        """See machine.Domain."""
+        try:
+            self.maps.clear()
+        except OSError as error:
+            raise _stuck(error) from error
+        if callable(self._on_detach):
+            self._on_detach()
+
+
+class GroupMirror(Mirror):
+    """The mirror of one group: its functions share one container, so one space of addresses."""
+
+    def __init__(
+        self,
+        container: Container,
+        size: int,
+        kernel: KernelLog,
+        recorder: Recorder,
+        scatter: int | None = None,
+        *,
+        lazy: bool = False,
+    ) -> None:
+        self.memory = Memory(size)
+        self.iommu = ContainerIommu(container, self.memory, kernel, lazy=lazy)
+        try:
+            super().__init__(self, scatter, recorder)
+        except BaseException:
+            self.memory.close()
+            raise
+
+    @cached_property
+    def _space(self) -> Space:
+        return bus_space_of(self.iommu)
+
+    def _domain(self, device: Address, pool: Pool) -> tuple[Domain, Placing]:
+        """See Mirror."""
+        return self.iommu.attach(device), Translated(pool, self._space)
+
+    def close(self) -> None:
+        """See Mirror."""
+        super().close()
+        self.memory.close()
+
+
+def _stuck(error: OSError) -> MachineDied:
+    return MachineDied(
+        "taking memory back from a device",
+        f"the kernel says: {error.strerror}",
+        "see its messages (dmesg)",
+    )

@@ -1,0 +1,300 @@
+"""Functions that a Linux kernel hands to this process through VFIO: a host."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import itertools
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rumpci.errors import DeadWindow, DeviceBusy, HostRefused, NoSuchDevice, RumpciError
+from rumpci.guard.config import check_address, check_register
+from rumpci.guard.recorder import Recorder
+from rumpci.host import Address, Feature, Function, InterruptInfo, Space
+from rumpci.host_dma import DmaInfo, DmaUsage, Grant
+from rumpci.hosts.vfio import errors
+from rumpci.hosts.vfio.claim import VfioClaim
+from rumpci.hosts.vfio.container import Container, Type1Container
+from rumpci.hosts.vfio.device import VfioDevice
+from rumpci.hosts.vfio.dma import GroupMirror
+from rumpci.hosts.vfio.iommufd import IommufdContainer
+from rumpci.hosts.vfio.report import interrupt_rows
+from rumpci.hosts.vfio.watch import Watch
+from rumpci.machines import sysfs
+from rumpci.machines.kernellog import KernelLog
+from rumpci.machines.sysfs import SysFunction
+
+_ONES = 0xFFFF_FFFF
+_EXTENDED = 4096
+
+
+CONTAINERS: dict[str, Callable[[SysFunction, Path], Container]] = {
+    "group": Type1Container,
+    "iommufd": IommufdContainer,
+}
+"""By the key `via`: how this process comes to a device, and lets it reach memory."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the URL says: bytes of DMA memory of a group, the seed of scatter mode.
+
+    `lazy`: maps stay after unload, until their memory is freed.
+    """
+
+    memory: int
+    scatter: int | None = None
+    noiommu: bool = False
+    lazy: bool = False
+    via: str = "group"
+    root: Path = Path("/")
+
+
+@dataclass
+class _Group:
+    """An IOMMU group that is open, as long as `claims` functions of it are claimed."""
+
+    container: Container
+    mirror: GroupMirror
+    claims: int = 0
+
+    def close(self) -> None:
+        with contextlib.ExitStack() as stack:
+            stack.callback(self.container.close)
+            stack.callback(self.mirror.close)
+
+
+class VfioHost:
+    """The seam's Host: the functions at `addresses`, and the bridges, which nobody claims.
+
+    Nothing is opened before it is claimed: the kernel lets one process have a group.
+    """
+
+    def __init__(self, url: str, addresses: Sequence[Address], options: Options) -> None:
+        self.url, self._options = url, options
+        self._lock = threading.RLock()  # who opens and closes groups; that may take long
+        self._books = threading.Lock()  # who looks into `_claims`
+        if options.noiommu:
+            raise errors.no_noiommu(f"opening {url}", options.root)
+        self._named = {address: self._checked(address) for address in addresses}
+        self.features = self._features()
+        self.recorder = Recorder()
+        self._kernel = KernelLog(options.root)
+        self._watch = Watch()
+        self._groups: dict[str, _Group] = {}
+        self._claims: dict[Address, VfioClaim] = {}
+        self._peeked: dict[Address, bytes] = {}
+        self._units = itertools.count()
+        self._closed = False
+
+    def _checked(self, address: Address) -> SysFunction:
+        """The function, if it can be had.  Raises NoSuchDevice, DeviceBusy, HostUnavailable."""
+        tried = f"opening {self.url}"
+        found = sysfs.find(address, self._options.root)
+        if found is None:
+            raise errors.no_function(tried, address)
+        if found.group is None:
+            raise errors.no_iommu(tried, self._options.root)
+        if found.driver != "vfio-pci":
+            raise errors.bound_elsewhere(tried, found)
+        if errors.blockers(found):
+            raise errors.not_viable(tried, found)
+        if self._options.via == "group":
+            errors.check_nodes(tried, found, self._options.root)
+        return found
+
+    def _features(self) -> Feature:
+        features = Feature.MAPPED | Feature.TRAPPED | Feature.DMA | Feature.IOMMU
+        for found in self._named.values():
+            for bar in found.function().bars:
+                features |= Feature.IOSPACE if bar.space is Space.IO else Feature.MEMSPACE
+            if found.conf_size() >= _EXTENDED:
+                features |= Feature.EXTCONF
+        return features
+
+    @property
+    def hears_of_faults(self) -> bool:
+        """Whether this user may read where the kernel tells of DMA that was blocked."""
+        return self._kernel.readable
+
+    def functions(self) -> Sequence[Function]:
+        """See host.Host: those that the URL names, and every bridge."""
+        with self._books:
+            holders = {address: claim.who for address, claim in self._claims.items()}
+        return [
+            dataclasses.replace(function, claimed_by=holders.get(function.address))
+            for function in self._list()
+        ]
+
+    def _list(self) -> Iterator[Function]:
+        for found in sysfs.functions(self._options.root):
+            with contextlib.suppress(OSError):  # unplugged just now
+                function = found.function()
+                if function.is_bridge or function.address in self._named:
+                    yield function
+
+    def conf_read(self, address: Address, reg: int) -> int:
+        """See host.Host."""
+        check_address(address, f"pci_conf_read of {address}")
+        check_register(reg, f"pci_conf_read of {address}")
+        with self._books:
+            claim = self._claims.get(address)
+        if claim:
+            with contextlib.suppress(DeadWindow):  # released since: it is nobody's again
+                return claim.conf_read(reg)
+        found = sysfs.find(address, self._options.root)
+        if found is None:
+            return _ONES
+        return found.conf_read(reg) if reg < 64 else self._peek(found, reg)
+
+    def _peek(self, found: SysFunction, reg: int) -> int:
+        """What sysfs shows only to root: by opening the device for a moment, if that can be."""
+        value = found.conf_read(reg)
+        if value != _ONES or found.address not in self._named:
+            return value
+        with self._lock:
+            if found.address not in self._peeked:
+                self._peeked[found.address] = self._whole(found)
+            data = self._peeked[found.address][reg : reg + 4]
+        return int.from_bytes(data, "little") if len(data) == 4 else _ONES
+
+    def _whole(self, found: SysFunction) -> bytes:
+        """All configuration space of a function that nobody has, or nothing."""
+        with contextlib.suppress(RumpciError, OSError):
+            group = self._enter(found)
+            try:
+                device = VfioDevice(found, group.container.open_device(found))
+                try:
+                    return device.config_space()
+                finally:
+                    device.close()
+            finally:
+                self._leave(found)
+        return b""
+
+    def claim(self, address: Address, who: str) -> VfioClaim:
+        """See host.Host."""
+        with self._lock:
+            found = self._claimable(address, who)
+            group = self._enter(found)
+            try:
+                claim = self._open(found, who, group)
+            except BaseException:
+                self._leave(found)
+                raise
+            self._peeked.pop(address, None)  # it will not stay so
+            with self._books:
+                self._claims[address] = claim
+            self._watch.add(claim.notices)
+            return claim
+
+    def _open(self, found: SysFunction, who: str, group: _Group) -> VfioClaim:
+        fd = group.container.open_device(found)
+        device = VfioDevice(found, fd)
+        try:
+            return VfioClaim(
+                device, found.function(), who, group.mirror, self._released, self.recorder,
+                lambda _kind: next(self._units),
+            )  # fmt: skip
+        except BaseException as error:
+            device.close()
+            if isinstance(error, OSError):
+                tried = f"claiming {found.address} for {who}"
+                raise HostRefused(tried, str(error), "see dmesg") from error
+            raise
+
+    def _claimable(self, address: Address, who: str) -> SysFunction:
+        tried = f"claiming {address} for {who}"
+        found = sysfs.find(address, self._options.root)
+        if found is None or self._closed:
+            raise NoSuchDevice(tried, "the kernel has no function there", "see `rumpci list`")
+        function = found.function()
+        if function.is_bridge:
+            raise DeviceBusy(tried, "it is a bridge, which is the kernel's", "claim what is behind")
+        if holder := self._claims.get(address):
+            raise DeviceBusy(tried, f"{holder.who} has it", f"detach {holder.who} first")
+        if address not in self._named:
+            raise DeviceBusy(tried, "the host's URL does not name it", f"open vfio:{address}")
+        return self._checked(address)
+
+    # ---- groups ------------------------------------------------------------------------
+
+    def _enter(self, found: SysFunction) -> _Group:
+        """The function's group, opened if it is not; `_leave` gives it back."""
+        name = str(found.group)
+        if name not in self._groups:
+            options = self._options
+            container = CONTAINERS[options.via](found, options.root)
+            try:
+                mirror = GroupMirror(
+                    container, options.memory, self._kernel, self.recorder, options.scatter,
+                    lazy=options.lazy,
+                )  # fmt: skip
+            except BaseException:
+                container.close()
+                raise
+            self._groups[name] = _Group(container, mirror)
+        group = self._groups[name]
+        group.claims += 1
+        return group
+
+    def _leave(self, found: SysFunction) -> None:
+        name = str(found.group)
+        group = self._groups[name]
+        group.claims -= 1
+        if not group.claims:
+            del self._groups[name]
+            group.close()
+
+    def _released(self, claim: VfioClaim) -> None:
+        """A claim ended: forget it, and let its group go if it was the last."""
+        with self._lock:
+            self._watch.remove(claim.notices)
+            with self._books:
+                self._claims.pop(claim.function.address, None)
+            self._leave(claim.device.function)
+
+    # ---- listings ----------------------------------------------------------------------
+
+    def interrupts(self) -> Sequence[InterruptInfo]:
+        """See host.Host."""
+        with self._books:
+            claims = dict(self._claims)
+        named = [function for function in self.functions() if not function.is_bridge]
+        return list(interrupt_rows(named, claims, self.conf_read))
+
+    def dma(self) -> Sequence[DmaInfo]:
+        """See host.Host."""
+        return [row for mirror in self._mirrors() for row in mirror.rows()]
+
+    def dma_usage(self) -> Sequence[DmaUsage]:
+        """See host.Host."""
+        return [row for mirror in self._mirrors() for row in mirror.usage()]
+
+    def dma_check(self) -> Sequence[str]:
+        """See host.Host: the mirror against what the kernel was asked for."""
+        return [line for mirror in self._mirrors() for line in mirror.check()]
+
+    def iommu(self) -> Sequence[Grant]:
+        """See host.Host: what the kernel was asked for, as its tables cannot be read."""
+        return [grant for mirror in self._mirrors() for grant in mirror.grants()]
+
+    def _mirrors(self) -> list[GroupMirror]:
+        with self._lock:
+            return [group.mirror for _, group in sorted(self._groups.items())]
+
+    def close(self) -> None:
+        """See host.Host."""
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+            claims = list(self._claims.values())
+        with contextlib.ExitStack() as stack:  # each one, whatever the others raise
+            stack.callback(self._kernel.close)
+            stack.callback(self._watch.close)
+            for claim in claims:
+                stack.callback(claim.release)

@@ -1,0 +1,345 @@
+"""Interrupts of a claim: the kernel takes them, masks a line, and signals an eventfd.
+
+    INTx        masked by the kernel when it fires, until `unmask`; a shim runs here, first
+    MSI, MSI-X  nothing is masked; all vectors of an allocation are switched on at once,
+                because kernels before 6.4 cannot add vectors to those that are on
+
+An eventfd counts by itself, so no event is kept here and none is lost.  No storm can hurt
+anybody else: a line stays masked until this process unmasks it.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+
+from rumpci import pcireg as pr
+from rumpci.errors import InterruptBusy, NotAllocated, NotSupported, NoVectors
+from rumpci.guard.interrupts import check_indices
+from rumpci.guard.msi import check_can_send
+from rumpci.guard.shimrun import ShimRunner
+from rumpci.host import Event, IntrType
+from rumpci.hosts.vfio.abi import Irq
+from rumpci.hosts.vfio.device import VfioDevice
+
+INDEX = {IntrType.INTX: Irq.INTX, IntrType.MSI: Irq.MSI, IntrType.MSIX: Irq.MSIX}
+_MSI_MASKABLE = 1 << 24  # of the capability's first dword: PCI 3.0, 6.8.1.3
+_MASK_REMEDY = "disestablish it, or use MSI-X"
+
+
+class VfioInterrupt(ABC):
+    """What both kinds share: the eventfd, the life cycle.  See host.Interrupt."""
+
+    def __init__(self, device: VfioDevice, type_: IntrType, index: int, name: str) -> None:
+        self.type, self.index, self.name = type_, index, name
+        self.established = self.released = self.masked = False
+        self.total = 0
+        self._device = device
+        self._sequence = 0
+        self._fd = _eventfd()
+        self._poll = select.poll()
+        self._poll.register(self._fd, select.POLLIN)
+
+    def fileno(self) -> int:
+        """See host.Interrupt."""
+        self._check_allocated("fileno")
+        return self._fd
+
+    def establish(self, shim: bytes | None = None) -> None:
+        """See host.Interrupt."""
+        self._check_allocated("establishing")
+        if self.established:
+            raise InterruptBusy(f"establishing {self}", "it has a handler", "disestablish it first")
+        self._start(shim)
+        self.established, self.masked = True, False
+
+    def ready(self) -> bool:
+        """See host.Interrupt: an eventfd takes a system call to ask."""
+        return self.established and bool(self._poll.poll(0))
+
+    def arm(self) -> bool:
+        """See host.Interrupt: the descriptor is never silent."""
+        return self.ready()
+
+    def read(self) -> list[Event]:
+        """See host.Interrupt."""
+        self._check_allocated("reading")
+        if not self.established:
+            return []
+        try:
+            count = os.eventfd_read(self._fd)
+        except BlockingIOError:
+            return []
+        return self._events(count)
+
+    def disestablish(self) -> None:
+        """See host.Interrupt."""
+        if self.established:
+            self.established = False
+            self._stop()
+            _drain(self._fd)
+
+    def wake(self) -> None:
+        """Stop it for good; if it is established, one event more can be read."""
+        if self.established:
+            self._stop()
+            os.eventfd_write(self._fd, 1)
+
+    def release(self) -> None:
+        """Disestablish it and close its descriptors.  Doing it twice does nothing."""
+        if self.released:
+            return
+        try:
+            self.disestablish()
+        finally:
+            self.released = True
+            self._close()
+
+    def __str__(self) -> str:
+        return f"{self.name} of {self._device.function.address}"
+
+    @abstractmethod
+    def unmask(self) -> None:
+        """See host.Interrupt."""
+
+    @abstractmethod
+    def mask(self) -> None:
+        """See host.Interrupt."""
+
+    @abstractmethod
+    def pending(self) -> bool:
+        """See host.Interrupt."""
+
+    @abstractmethod
+    def _start(self, shim: bytes | None) -> None:
+        """Let it fire."""
+
+    @abstractmethod
+    def _stop(self) -> None:
+        """Keep it from firing."""
+
+    @abstractmethod
+    def _events(self, count: int) -> list[Event]:
+        """What it means that it fired `count` times."""
+
+    def _close(self) -> None:
+        os.close(self._fd)
+
+    def _event(self, count: int, status: tuple[int, ...] = ()) -> Event:
+        self._sequence += 1
+        self.total += count
+        return Event(self._sequence, self.index, count, status)
+
+    def _check_allocated(self, tried: str) -> None:
+        if self.released:
+            raise NotAllocated(f"{tried} {self}", "it was released", "allocate it again")
+
+    def _check_established(self, tried: str) -> None:
+        self._check_allocated(tried)
+        if not self.established:
+            raise NotAllocated(f"{tried} {self}", "it is not established", "establish it first")
+
+
+class Intx(VfioInterrupt):
+    """The line; `shim` runs a client's shim."""
+
+    def __init__(self, device: VfioDevice, shim: ShimRunner) -> None:
+        line = device.conf_read(pr.PCI_INTERRUPT_REG) & 0xFF
+        super().__init__(device, IntrType.INTX, 0, f"irq {line}")
+        self._shim = shim
+
+    def unmask(self) -> None:
+        """See host.Interrupt."""
+        self._check_established("unmasking")
+        if self.masked:
+            self.masked = False
+            self._device.set_masked(Irq.INTX, False)
+
+    def mask(self) -> None:
+        """See host.Interrupt."""
+        self._check_established("masking")
+        self.masked = True
+        self._device.set_masked(Irq.INTX, True)
+
+    def pending(self) -> bool:
+        """See host.Interrupt."""
+        self._check_allocated("asking")
+        status = self._device.conf_read(pr.PCI_COMMAND_STATUS_REG)
+        return bool(status & pr.PCI_STATUS_INT_STATUS)
+
+    def _start(self, shim: bytes | None) -> None:
+        self._shim.load(shim, str(self))
+        self._device.set_trigger(Irq.INTX, 0, [self._fd])
+
+    def _stop(self) -> None:
+        self._device.disable(Irq.INTX)
+
+    def _events(self, count: int) -> list[Event]:
+        if self.masked:  # it fired just before `mask`: the line is held, so it will again
+            return []
+        if not self._shim.loaded:
+            self.masked = True
+            return [self._event(count)]
+        ours, status = self._shim.run()
+        self._device.set_masked(Irq.INTX, False)
+        return [self._event(count, status)] if ours else []
+
+
+class Vectors:
+    """The messages of one allocation: `total` of them are switched on, those without a use idle."""
+
+    def __init__(self, device: VfioDevice, type_: IntrType, total: int) -> None:
+        self.device, self.type, self._total = device, type_, total
+        self._used: dict[int, int] = {}
+
+    def set(self, index: int, fd: int) -> None:
+        """Have vector `index` signal `fd`.  Raises NoVectors (ENOSPC)."""
+        if self._used:
+            self.device.set_trigger(INDEX[self.type], index, [fd])
+        else:
+            self._switch_on(index, fd)
+        self._used[index] = fd
+
+    def _switch_on(self, index: int, fd: int) -> None:
+        fds = [fd if i == index else -1 for i in range(self._total)]
+        had = self.device.set_trigger(INDEX[self.type], 0, fds)
+        if had:
+            raise NoVectors(
+                f"switching {self._total} {self.type.value} vectors of "
+                f"{self.device.function.address} on",
+                f"the kernel has {had}",
+                "ask for fewer (several MSI need interrupt remapping)",
+            )
+
+    def unset(self, index: int) -> None:
+        """Have it signal nothing; with the last one all are switched off."""
+        if self._used.pop(index, None) is None:
+            return
+        if self._used:
+            self.device.set_trigger(INDEX[self.type], index, [-1])
+        else:
+            self.device.disable(INDEX[self.type])
+
+
+class Message(VfioInterrupt):
+    """One MSI or MSI-X vector.  Masked, it signals another eventfd, which says what is pending."""
+
+    def __init__(self, vectors: Vectors, index: int, name: str) -> None:
+        super().__init__(vectors.device, vectors.type, index, name)
+        self._vectors = vectors
+        self._parked = _eventfd()
+
+    def unmask(self) -> None:
+        """See host.Interrupt."""
+        self._check_established("unmasking")
+        if self.masked:
+            self.masked = False
+            self._vectors.set(self.index, self._fd)
+            if count := _drain(self._parked):
+                os.eventfd_write(self._fd, count)
+
+    def mask(self) -> None:
+        """See host.Interrupt.  What comes until `unmask` is kept."""
+        self._check_established("masking")
+        if not self._maskable():
+            raise NotSupported(f"masking {self}", "this MSI has no mask bits", _MASK_REMEDY)
+        self.masked = True
+        self._vectors.set(self.index, self._parked)
+
+    def pending(self) -> bool:
+        """See host.Interrupt."""
+        self._check_allocated("asking")
+        if not (count := _drain(self._parked)):
+            return False
+        os.eventfd_write(self._parked, count)
+        return True
+
+    def _maskable(self) -> bool:
+        """Whether the function holds back what comes while the kernel exchanges the eventfd."""
+        if self.type is IntrType.MSIX:
+            return True
+        caps = self._device.capabilities
+        return bool(self._device.conf_read(caps[pr.PCI_CAP_MSI]) & _MSI_MASKABLE)
+
+    def _start(self, shim: bytes | None) -> None:
+        if shim is not None:
+            raise NotSupported(
+                f"establishing {self} with a shim",
+                "a message needs no acknowledging: no line stays asserted",
+                "establish it without",
+            )
+        command = self._device.conf_read(pr.PCI_COMMAND_STATUS_REG)
+        check_can_send(self.type, command, str(self))
+        self._vectors.set(self.index, self._fd)
+
+    def _stop(self) -> None:
+        self._vectors.unset(self.index)
+        _drain(self._parked)
+
+    def _events(self, count: int) -> list[Event]:
+        return [self._event(count)]
+
+    def _close(self) -> None:
+        super()._close()
+        os.close(self._parked)
+
+
+class VfioInterrupts:
+    """The interrupts of one claim; `shim` makes what runs a client's shim."""
+
+    def __init__(
+        self, device: VfioDevice, shim: Callable[[], ShimRunner], unit: Callable[[str], int]
+    ) -> None:
+        self._device, self._shim, self._unit = device, shim, unit
+        self.held: list[VfioInterrupt] = []
+
+    def count(self, type_: IntrType) -> int:
+        """See host.Claim.intr_count."""
+        return int(self._device.irq_info(INDEX[type_]).count)
+
+    def allocate(self, type_: IntrType, indices: Sequence[int]) -> list[VfioInterrupt]:
+        """See host.Claim.intr_alloc."""
+        check_indices(self.held, type_, indices, self.count(type_), self._device.function.address)
+        if type_ is IntrType.INTX:
+            self.held = [Intx(self._device, self._shim())]
+        else:
+            self.held = list(self._messages(type_, indices))
+        return list(self.held)
+
+    def _messages(self, type_: IntrType, indices: Sequence[int]) -> list[Message]:
+        vectors = Vectors(self._device, type_, max(indices) + 1)
+        unit = self._unit(type_.value)
+        made = list[Message]()
+        try:
+            for index in indices:
+                made.append(Message(vectors, index, f"{type_.value}{unit} vec {index}"))
+        except BaseException:  # no descriptors left
+            for message in made:
+                message.release()
+            raise
+        return made
+
+    def wake(self) -> None:
+        """The device is gone: let none come, and whoever waits for one look at the device."""
+        for interrupt in self.held:
+            interrupt.wake()
+
+    def release(self) -> None:
+        """See host.Claim.intr_release."""
+        held, self.held = self.held, []
+        for interrupt in held:
+            interrupt.release()
+
+
+def _eventfd() -> int:
+    return os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+
+
+def _drain(fd: int) -> int:
+    """What an eventfd has counted; it counts from 0 again."""
+    try:
+        return os.eventfd_read(fd)
+    except BlockingIOError:
+        return 0

@@ -1,0 +1,15 @@
+"""What every test in a guest has: the kernel's series, as a part of its name."""
+
+import pytest
+
+from tests.linux.plugin import chosen
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    metafunc.parametrize("series", chosen(metafunc.config), indirect=True, scope="session")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def series(request: pytest.FixtureRequest) -> str:
+    """The kernel's series: 6.1."""
+    return str(request.param)

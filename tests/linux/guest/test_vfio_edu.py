@@ -1,0 +1,75 @@
+"""The unchanged edu driver on a real /dev/vfio: registers, interrupts, DMA, wild DMA."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+import pytest
+
+from rumpci.autoconf import Autoconf
+from rumpci.cpu import own_cpu
+from rumpci.drivers.edu import Edu
+from rumpci.drivers.edureg import EDU_DMA_MAX
+from rumpci.hosts import open_host
+from tests.linux.binding import EDU
+from tests.unit import edu_dma
+from tests.unit.edu_dma import Bench, attached
+
+pytestmark = pytest.mark.machine("vfio")
+URL = f"vfio:{EDU}"
+
+
+@pytest.fixture
+def b() -> Iterator[Bench]:
+    with attached(URL) as made:
+        yield made
+
+
+@pytest.fixture(params=["poll", "intx", "shim", "msi"])
+def edu(request: pytest.FixtureRequest) -> Iterator[Edu]:
+    with (
+        own_cpu(),
+        contextlib.closing(open_host(URL)) as host,
+        Autoconf(host, properties={"edu": {"intr": request.param}}) as autoconf,
+    ):
+        (made,) = autoconf.attach([Edu])
+        assert isinstance(made, Edu)
+        yield made
+
+
+def test_registers_are_plain_memory(edu: Edu) -> None:
+    assert edu.ioh.mapped
+    assert edu.alive(0x0F0F_1234)
+
+
+def test_however_it_interrupts(edu: Edu) -> None:
+    for n in (1, 5, 10, 5, 10):
+        assert edu.factorial(n) == {1: 1, 5: 120, 10: 3628800}[n]
+
+
+@pytest.mark.parametrize(("offset", "size"), [(0, EDU_DMA_MAX), (EDU_DMA_MAX - 1, 1)])
+def test_there_and_back(b: Bench, offset: int, size: int) -> None:
+    edu_dma.there_and_back(b, offset, size)
+
+
+def test_memory_of_its_own(b: Bench) -> None:
+    edu_dma.memory_of_its_own(b)
+
+
+def test_addresses_fit(b: Bench) -> None:
+    edu_dma.addresses_fit(b)
+
+
+@pytest.mark.parametrize("intr", ["intx", "shim", "poll"])
+def test_dma_however_it_interrupts(intr: str) -> None:
+    with attached(URL, intr=intr) as made:
+        edu_dma.there_and_back(made, 0, 100)
+
+
+def test_nothing_that_was_not_mapped(b: Bench) -> None:
+    edu_dma.nothing_that_was_not_mapped(b)
+
+
+def test_only_the_direction_that_was_asked_for(b: Bench) -> None:
+    edu_dma.only_the_direction_that_was_asked_for(b)

@@ -1,0 +1,51 @@
+"""The machines that guest tests run on: a module says `pytestmark = pytest.mark.machine("user")`.
+
+All the tests of one machine share one boot.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+DEVICES = (
+    "edu,addr=10",
+    "nvme,serial=guest,drive=nvme,addr=11",
+    "pci-serial,chardev=com,addr=12",
+    "e1000e,addr=13",
+)
+"""At 0000:00:10.0 and so on (binding.EDU ...): one function, one IOMMU group each."""
+ALL = tuple(f"0000:00:{device}.0=vfio-pci" for device in ("10", "11", "12", "13"))
+
+MORE = (*DEVICES, "edu,addr=14", "edu,addr=15.0,multifunction=on", "virtio-serial-pci,addr=15.1")
+"""And a second edu, and a third that shares its IOMMU group with a function of the kernel's."""
+MORE_BOUND = (*ALL, "0000:00:14.0=vfio-pci")
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What to boot, and what is done before the command."""
+
+    devices: Sequence[str] = DEVICES
+    """QEMU's -device, for each."""
+    modules: Sequence[str] = ("vfio_pci", "vfio_iommu_type1", "uio_pci_generic")
+    """What is loaded; modprobe loads more of kernel.MODULES."""
+    bind: Sequence[str] = ()
+    """ADDRESS=DRIVER; who runs the command may open the node."""
+    append: str = ""
+    """More of the kernel's command line."""
+    iommu: bool = True
+    """Is there an IOMMU (VT-d, with interrupt remapping)?"""
+    user: bool = False
+    """Run the command as an ordinary user, not as root."""
+    megabytes: int = 768
+
+
+MACHINES = {
+    "standard": Machine(),
+    "user": Machine(user=True, bind=ALL),
+    "no_iommu": Machine(iommu=False),
+    "vfio": Machine(MORE, bind=MORE_BOUND, append="no_timer_check"),
+    "vfio_user": Machine(MORE, bind=MORE_BOUND, append="no_timer_check", user=True),
+}
+STANDARD = "standard"
