@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from rumpci.errors import DeadWindow, DeviceBusy, NoSuchDevice
 from rumpci.guard.claim import GuardClaim
@@ -16,7 +16,7 @@ from rumpci.guard.report import interrupt_rows
 from rumpci.guard.router import Router
 from rumpci.host import Address, Function, InterruptInfo
 from rumpci.host_dma import DmaInfo, DmaUsage, Grant
-from rumpci.machines.machine import Machine
+from rumpci.machines.machine import HandsOut, Machine
 
 
 class Guard:
@@ -65,18 +65,32 @@ class Guard:
         """
         with self._lock:
             function = self._claimable(address, who)
-            claim = GuardClaim(
-                self._machine,
-                function,
-                who,
-                self.router,
-                self.mirror,
-                self._forget,
-                private,
-                self.recorder,
-            )
+            with self._opened(address, who):
+                claim = GuardClaim(
+                    self._machine,
+                    function,
+                    who,
+                    self.router,
+                    self.mirror,
+                    self._forget,
+                    private,
+                    self.recorder,
+                )
             self._claims[address] = claim
             return claim
+
+    @contextlib.contextmanager
+    def _opened(self, address: Address, who: str) -> Iterator[None]:
+        """Have the machine get the function, and let it go again if that was for nothing."""
+        if not isinstance(self._machine, HandsOut):
+            yield
+            return
+        self._machine.open_function(address, who)
+        try:
+            yield
+        except BaseException:
+            self._machine.close_function(address)
+            raise
 
     def interrupts(self) -> Sequence[InterruptInfo]:
         """See host.Host."""
@@ -135,8 +149,11 @@ class Guard:
     def _forget(self, claim: GuardClaim) -> None:
         """Take a released claim off the books, so that the function can be claimed again."""
         with self._lock:
-            if self._claims.get(claim.function.address) is claim:
-                del self._claims[claim.function.address]
+            address = claim.function.address
+            if self._claims.get(address) is claim:
+                del self._claims[address]
+                if isinstance(self._machine, HandsOut):
+                    self._machine.close_function(address)
 
     @property
     def machine(self) -> Machine:
