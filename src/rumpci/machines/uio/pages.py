@@ -32,6 +32,7 @@ _IO_URING_SETUP, _IO_URING_REGISTER, _REGISTER_BUFFERS = 425, 427, 0
 _PARAMS, _BUFFER_MAX = 120, 1 << 30
 _PRESENT, _FRAME = 1 << 63, (1 << 55) - 1
 _FIXED = 0x10
+_FINDING = "finding where memory for DMA is"
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.mmap.restype = ctypes.c_void_p
 _libc.mmap.argtypes = [
@@ -59,12 +60,11 @@ class WiredPages:
         try:
             os.ftruncate(self.fd, size)
             self._base = self._map()
+            self._pagemap = self._open_pagemap()
             self._fill()
             self.pinned = self._pin()
             if not self.pinned:
                 self._lock()
-            self._pagemap = os.open("/proc/self/pagemap", os.O_RDONLY | os.O_CLOEXEC)
-            self._resources.callback(os.close, self._pagemap)
             self.extents = list(_joined(enumerate(self._frames(0, size))))
         except BaseException:
             self.close()
@@ -78,6 +78,19 @@ class WiredPages:
         base = -(-place // HUGE) * HUGE
         rights = mmap.PROT_READ | mmap.PROT_WRITE
         return _mmap(base, self.size, rights, mmap.MAP_SHARED | _FIXED, self.fd)
+
+    def _open_pagemap(self) -> int:
+        """The kernel's word on where pages are.  Raises NoDmaMemory if it has none for us."""
+        try:
+            fd = os.open("/proc/self/pagemap", os.O_RDONLY | os.O_CLOEXEC)
+        except OSError as error:
+            raise errors.no_pagemap(_FINDING) from error
+        self._resources.callback(os.close, fd)
+        own = (ctypes.c_char * PAGE_SIZE)(1)
+        (entry,) = _entries(fd, ctypes.addressof(own), 1)
+        if not entry & _FRAME:
+            raise errors.no_pagemap(_FINDING)
+        return fd
 
     def _fill(self) -> None:
         """Have all pages, in blocks where that can be: it is no error if it cannot."""
@@ -110,11 +123,9 @@ class WiredPages:
 
     def _frames(self, offset: int, size: int) -> list[int]:
         """The physical addresses of the pages of [offset, offset + size) of the file."""
-        first = (self._base + offset) // PAGE_SIZE
-        data = os.pread(self._pagemap, size // PAGE_SIZE * 8, first * 8)
-        entries = memoryview(data).cast("Q")
+        entries = _entries(self._pagemap, self._base + offset, size // PAGE_SIZE)
         if not all(entry & _PRESENT and entry & _FRAME for entry in entries):
-            raise errors.no_pagemap("finding where memory for DMA is")
+            raise errors.no_pagemap(_FINDING)
         return [(entry & _FRAME) * PAGE_SIZE for entry in entries]
 
     def stays(self, extent: Extent) -> bool:
@@ -125,6 +136,12 @@ class WiredPages:
     def close(self) -> None:
         """Let the memory go.  Closing twice does nothing."""
         self._resources.close()
+
+
+def _entries(pagemap: int, address: int, count: int) -> memoryview:
+    """The pagemap's words on `count` pages of this process."""
+    data = os.pread(pagemap, count * 8, address // PAGE_SIZE * 8)
+    return memoryview(data.ljust(count * 8, b"\0")).cast("Q")
 
 
 def _mmap(at: int | None, size: int, rights: int, flags: int, fd: int) -> int:
