@@ -11,12 +11,13 @@ from rumpci.errors import DeadWindow, DeviceBusy, NoSuchDevice
 from rumpci.guard.claim import GuardClaim
 from rumpci.guard.config import check_address, check_register
 from rumpci.guard.dma.mirror import Mirror
+from rumpci.guard.platform import GuardPlatformClaim
 from rumpci.guard.recorder import Recorder
 from rumpci.guard.report import interrupt_rows
 from rumpci.guard.router import Router
-from rumpci.host import Address, Function, InterruptInfo
+from rumpci.host import Address, Function, InterruptInfo, PlatformDevice
 from rumpci.host_dma import DmaInfo, DmaUsage, Grant
-from rumpci.machines.machine import HandsOut, Machine
+from rumpci.machines.machine import HandsOut, HasPlatform, Machine
 
 
 class Guard:
@@ -30,6 +31,8 @@ class Guard:
         self._machine = machine
         self._lock = threading.Lock()
         self._claims: dict[Address, GuardClaim] = {}
+        self._platform: dict[str, GuardPlatformClaim] = {}
+        self._hosted = machine if isinstance(machine, HasPlatform) else None
         self.recorder = Recorder()
         self.router = Router(machine)
         self.mirror = Mirror(machine, scatter, self.recorder)
@@ -92,6 +95,39 @@ class Guard:
             self._machine.close_function(address)
             raise
 
+    def platform(self) -> Sequence[PlatformDevice]:
+        """See host.PlatformHost."""
+        if self._hosted is None:
+            return []
+        with self._lock:
+            holders = {name: claim.who for name, claim in self._platform.items()}
+        return [
+            dataclasses.replace(device, claimed_by=holders.get(device.name))
+            for device in self._hosted.platform()
+        ]
+
+    def claim_platform(self, name: str, who: str) -> GuardPlatformClaim:
+        """See host.PlatformHost."""
+        tried = f"claiming {name} for {who}"
+        with self._lock:
+            listed = {d.name: d for d in self._hosted.platform()} if self._hosted else {}
+            if not self._hosted or name not in listed:
+                have = ", ".join(listed) or "none"
+                raise NoSuchDevice(tried, "the host has no such device", f"it has: {have}")
+            if name in self._platform:
+                holder = self._platform[name].who
+                raise DeviceBusy(tried, f"{holder} has it", f"detach {holder} first")
+            self._hosted.open_platform(name, who)
+            self._platform[name] = claim = GuardPlatformClaim(
+                self._hosted, listed[name], who, self.router, self.recorder, self._forget_platform
+            )
+            return claim
+
+    def _forget_platform(self, claim: GuardPlatformClaim) -> None:
+        with self._lock:
+            if self._platform.pop(claim.function.name, None) and self._hosted:
+                self._hosted.close_platform(claim.function.name)
+
     def interrupts(self) -> Sequence[InterruptInfo]:
         """See host.Host."""
         with self._lock:
@@ -125,11 +161,14 @@ class Guard:
         """See host.Host."""
         with self._lock:
             claims = list(self._claims.values())
+            others = list(self._platform.values())
         with contextlib.ExitStack() as stack:  # each one, whatever the others raise
             stack.callback(self._machine.close)
             stack.callback(self.mirror.close)
             for claim in claims:
                 stack.callback(claim.release)
+            for other in others:
+                stack.callback(other.release)
 
     def _claimable(self, address: Address, who: str) -> Function:
         tried = f"claiming {address} for {who}"

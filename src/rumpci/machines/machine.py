@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import NamedTuple, Protocol, runtime_checkable
 
 from rumpci._native import Mapping
-from rumpci.host import Address, Feature, Function
+from rumpci.host import Address, Feature, Function, PlatformDevice
 from rumpci.host_dma import Direction, Grant
 
 
@@ -285,3 +285,28 @@ class HandsOut(Protocol):
 
     def close_function(self, address: Address) -> None:
         """Let it go.  Doing it twice does nothing."""
+
+
+@runtime_checkable
+class HasPlatform(Protocol):
+    """A machine with devices that are not PCI, by their names."""
+
+    def platform(self) -> Sequence[PlatformDevice]:
+        """All of them."""
+
+    def platform_bar(self, name: str, index: int) -> BarAccess:
+        """Access to a range of one that has it."""
+
+    def map_platform(
+        self, name: str, index: int, offset: int, size: int, *, writable: bool
+    ) -> Mapping | None:
+        """As `Machine.map_bar`; the mapping's first byte is the window's."""
+
+    def platform_pin(self, name: str) -> int | None:
+        """The pin that is its interrupt's, and no other device's; None: it has none."""
+
+    def open_platform(self, name: str, who: str) -> None:
+        """As `HandsOut.open_function`."""
+
+    def close_platform(self, name: str) -> None:
+        """As `HandsOut.close_function`."""

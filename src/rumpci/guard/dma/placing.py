@@ -34,6 +34,9 @@ class Placing(Protocol):
 
     pool: Pool
 
+    def admit(self) -> None:
+        """Raise NoDmaMemory (ENOMEM), with the reason, if the function can have none at all."""
+
     def place(self, spec: MemorySpec, lengths: list[int]) -> Place | None:
         """Segments of `lengths` bytes, or None if there is no room for so long ones."""
 
@@ -49,6 +52,9 @@ class Translated:
 
     def __init__(self, pool: Pool, space: Space) -> None:
         self.pool, self._space = pool, space
+
+    def admit(self) -> None:
+        """See Placing: behind an IOMMU, everybody can."""
 
     def place(self, spec: MemorySpec, lengths: list[int]) -> Place | None:
         """See Placing."""
@@ -95,10 +101,13 @@ class Identity:
         self.pool, self._owner, self._pools = pool, owner, {pool, *pools}
         self._wired = wired
 
-    def place(self, spec: MemorySpec, lengths: list[int]) -> Place | None:
+    def admit(self) -> None:
         """See Placing."""
         if self._wired:
             self._wired.admit(self._owner)
+
+    def place(self, spec: MemorySpec, lengths: list[int]) -> Place | None:
+        """See Placing."""
         starts = _take_all(lengths, lambda size: self._take(spec, size), self._give)
         if starts is None:
             return None

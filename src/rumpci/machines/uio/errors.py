@@ -93,7 +93,7 @@ def in_use(tried: str, node: Path) -> DeviceBusy:
     return DeviceBusy(tried, f"{node} is open in another rumpci", "end that one first")
 
 
-def no_line(address: Address) -> NoVectors:
+def no_line(address: Address | str) -> NoVectors:
     """There is a pin, and the kernel has no interrupt for it."""
     return NoVectors(
         f"establishing INTx of {address}",

@@ -21,9 +21,12 @@ from rumpci.machines.uio.node import UioNode
 
 @dataclass
 class Line:
-    """One node; `mask(on)` stops and starts it at the device.  `wired`: the kernel has an IRQ."""
+    """One node, of a function or a device with a name; `mask(on)` stops and starts it there.
 
-    address: Address
+    `wired`: the kernel has an interrupt for it.
+    """
+
+    address: Address | str
     node: UioNode
     mask: Callable[[bool], None]
     wired: bool = True
@@ -84,7 +87,7 @@ class UioInterrupts:
     def revoke(self, vector: int) -> None:
         """See InterruptController: there are no messages."""
 
-    def line(self, address: Address) -> Line:
+    def line(self, address: Address | str) -> Line:
         """A function's line."""
         return self._lines[self._pins[address]]
 

@@ -63,6 +63,18 @@ class UioNode:
                 return None
             raise
 
+    def counts(self) -> bool:
+        """Whether the kernel counts an interrupt of this device."""
+        try:
+            os.read(self.fd, _COUNT)
+        except BlockingIOError:
+            return True
+        except OSError as error:
+            if error.errno not in _GONE:
+                raise
+            return False
+        return True
+
     def fired(self) -> int:
         """How often it fired since the last call."""
         count = self._read()

@@ -86,7 +86,7 @@ class WiredPages:
         except OSError as error:
             raise errors.no_pagemap(_FINDING) from error
         self._resources.callback(os.close, fd)
-        own = (ctypes.c_char * PAGE_SIZE)(1)
+        own = ctypes.create_string_buffer(b"here", PAGE_SIZE)
         (entry,) = _entries(fd, ctypes.addressof(own), 1)
         if not entry & _FRAME:
             raise errors.no_pagemap(_FINDING)
