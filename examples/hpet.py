@@ -13,7 +13,6 @@ from __future__ import annotations
 from rumpci.autoconf import Driver, aprint_normal_dev
 from rumpci.bus_space import (
     bus_space_read_4,
-    bus_space_read_8,
     bus_space_write_4,
 )
 from rumpci.errors import DriverError
@@ -66,8 +65,13 @@ class Hpet(Driver):
         bus_space_write_4(self.iot, self.ioh, CONFIG, enabled)
 
     def now(self) -> int:
-        """The main counter, 64 bits."""
-        return bus_space_read_8(self.iot, self.ioh, COUNTER)
+        """The main counter, 64 bits, in two halves as not every HPET reads it at once."""
+        while True:
+            high, low, again = (
+                bus_space_read_4(self.iot, self.ioh, COUNTER + at) for at in (4, 0, 4)
+            )
+            if high == again:
+                return high << 32 | low
 
     def run(self) -> None:
         """Read the clock twice, and sleep by its timer."""
@@ -84,9 +88,11 @@ class Hpet(Driver):
         start, before = self.now(), self.fired
         mutex_enter(self.lock)
         try:
-            soon = start + ticks & 0xFFFF_FFFF
+            for at, half in ((0, start + ticks), (4, start + ticks >> 32)):
+                place = self.timer + COMPARATOR + at
+                bus_space_write_4(self.iot, self.ioh, place, half & 0xFFFF_FFFF)
+            bus_space_write_4(self.iot, self.ioh, STATUS, self.bit)
             bus_space_write_4(self.iot, self.ioh, self.timer, LEVEL | INTERRUPT | route)
-            bus_space_write_4(self.iot, self.ioh, self.timer + COMPARATOR, soon)
             while self.fired == before:
                 cv_timedwait(self.cv, self.lock, LIMIT_S * hz)
         finally:

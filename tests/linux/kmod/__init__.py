@@ -1,4 +1,4 @@
-"""Modules that Debian does not build: `python -m tests.linux.kmod` makes them for the cached kernel.
+"""Modules that Debian does not build: `python -m tests.linux.kmod` makes them.
 
 uio_pdrv_genirq is from Debian's linux-source; uio_board.c, which describes a device to it, is ours.
 The kernel's headers are unpacked in the cache; nothing is installed.

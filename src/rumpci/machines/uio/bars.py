@@ -6,6 +6,7 @@ one access of the width that is asked (1, 2, 4), so they need no I/O privilege.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import mmap
 import os
@@ -110,6 +111,9 @@ class MemoryBar(Registers):
         """Close the files; what is mapped stays until nobody has it.  Twice does nothing."""
         fds, self._fds = self._fds, []
         self._mapping.revoke()
+        with contextlib.suppress(BufferError):  # somebody still has it mapped
+            self._view.release()
+            self._map.close()
         for fd in fds:
             os.close(fd)
 
