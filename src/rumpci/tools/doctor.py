@@ -114,6 +114,13 @@ def _uio(root: Path) -> Iterator[Finding]:
         usable = os.access(device, os.R_OK | os.W_OK)
         found = "can be opened" if usable else "may not be opened by this user"
         yield Finding(f"UIO {node.name}", usable, found, f"run `chown $USER {device}` as root")
+    if nodes:
+        yield Finding(
+            "UIO and DMA",
+            False,
+            "nothing keeps a device that uio: drives from any memory of this computer",
+            "where there is an IOMMU, bind it to vfio-pci and use vfio:",
+        )
 
 
 def _isolation(root: Path) -> Iterator[Finding]:

@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.tree import Tree
 
 from rumpci.autoconf import Driver
-from rumpci.host import Function, Host
+from rumpci.host import Function, Host, PlatformDevice, PlatformHost
 from rumpci.pci import PciAttachArgs, PciChipset, pci_devinfo
 from rumpci.tools.common import bar_text, json_option, opened, print_json
 from rumpci.tools.load import shipped_drivers
@@ -26,11 +26,32 @@ def command(host: str, as_json: bool) -> None:
     with opened(host) as opened_host:
         rows = _rows(opened_host)
         if as_json:
-            print_json({"host": host, "functions": [_record(f, names) for f, names in rows]})
+            functions = [_record(f, names) for f, names in rows]
+            others = [_platform_record(device) for device in _platform(opened_host)]
+            print_json({"host": host, "functions": functions, "platform": others})
         else:
             features = ", ".join(f.name.lower() for f in opened_host.features if f.name)
             tree = _tree(f"{host}  ({features})", rows)
+            _add_platform(tree, _platform(opened_host))
             Console(width=None if sys.stdout.isatty() else 500).print(tree, highlight=False)
+
+
+def _platform(host: object) -> Sequence[PlatformDevice]:
+    """What is not PCI."""
+    return host.platform() if isinstance(host, PlatformHost) else ()
+
+
+def _add_platform(tree: Tree, devices: Sequence[PlatformDevice]) -> None:
+    for device in devices:
+        who = f"  driven by {device.claimed_by}" if device.claimed_by else ""
+        node = tree.add(escape(f"{device.name} (not PCI){who}"))
+        for bar in device.bars:
+            node.add(bar_text(bar).replace("BAR", "range "))
+
+
+def _platform_record(device: PlatformDevice) -> dict[str, object]:
+    ranges = [dataclasses.asdict(bar) | {"space": bar.space.value} for bar in device.bars]
+    return {"name": device.name, "claimed_by": device.claimed_by, "ranges": ranges}
 
 
 Row = tuple[Function, list[str]]
