@@ -23,8 +23,9 @@ _SOURCE = "drivers/uio/uio_pdrv_genirq.c"
 def built(series: str = SERIES[0]) -> list[Path]:
     """The modules, in the order to load them.  Raises Unavailable."""
     found = [_folder(series) / f"{name}.ko" for name in NAMES]
-    missing = [path for path in found if not path.exists()]
-    if missing or found[-1].stat().st_mtime < OURS.stat().st_mtime:
+    source = _folder(series) / OURS.name
+    same = source.exists() and source.read_bytes() == OURS.read_bytes()
+    if not same or not all(path.exists() for path in found):
         raise Unavailable(f"no {NAMES[0]} for Linux {series}: `{BUILD}` builds it")
     return found
 
