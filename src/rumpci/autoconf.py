@@ -27,6 +27,8 @@ from rumpci import pcireg as pr
 from rumpci.cpu import curcpu
 from rumpci.errors import DriverAttachError, RumpciError
 from rumpci.host import Function, Host
+from rumpci.host_platform import PlatformDevice, PlatformHost
+from rumpci.mainbus import MainbusAttachArgs, mainbus_claimed
 from rumpci.pci import PciAttachArgs, PciChipset, pci_devinfo
 
 
@@ -80,7 +82,8 @@ class Units:
 class Driver:
     """A device driver (cfdriver and softc in one): subclass it.
 
-    `name` is the driver's name, by default the class's in lower case; `xname`
+    `name` is the driver's name, by default the class's in lower case; `attaches_at` is the
+    bus whose devices it is offered: "pci", or "mainbus" (mainbus.py); `xname`
     is the device's, with its unit number; `properties` are what the user set for
     it (`rumpci run --set edu.intr=msi`), as device_properties(9) has them;
     `next_unit(name)` numbers what it attaches itself, such as ld0; `kept` is what `detach`
@@ -88,6 +91,7 @@ class Driver:
     """
 
     name: ClassVar[str] = ""
+    attaches_at: ClassVar[str] = "pci"
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
@@ -104,12 +108,12 @@ class Driver:
         self.kept: Any = None
 
     @staticmethod
-    def match(pa: PciAttachArgs) -> bool | int:
+    def match(pa: Any) -> bool | int:
         """Whether the driver wants this function; of several, the highest number gets it."""
         del pa
         return 0
 
-    def attach(self, pa: PciAttachArgs) -> None:
+    def attach(self, pa: Any) -> None:
         """Take the device into use.  Whatever it raises, the device is given back."""
 
     def run(self) -> None:
@@ -225,6 +229,8 @@ class Autoconf:
         attach that fails; what was attached before stays attached.
         """
         before = len(self.devices)
+        self._offer_platform([d for d in drivers if d.attaches_at == "mainbus"])
+        drivers = [d for d in drivers if d.attaches_at == "pci"]
         for function, bus in offered(self.pc.host.functions(), self.console, self._next):
             best, driver = self.best(function, drivers)
             if best > 0:
@@ -239,7 +245,21 @@ class Autoconf:
         ranked = [(int(driver.match(pa) or 0), driver) for driver in drivers]
         return max(ranked, key=lambda pair: pair[0], default=(0, Driver))
 
-    def attach_to(self, driver: type[Driver], function: Function, bus: str) -> None:
+    def _offer_platform(self, drivers: Sequence[type[Driver]]) -> None:
+        """Offer what is not PCI to the drivers for that; what none wants is not mentioned."""
+        host: object = self.pc.host
+        if not drivers or not isinstance(host, PlatformHost):
+            return
+        for device in host.platform():
+            ma = MainbusAttachArgs.of(device)
+            ranked = [(int(driver.match(ma) or 0), driver) for driver in drivers]
+            best, driver = max(ranked, key=lambda pair: pair[0])
+            if best > 0 and device.claimed_by is None:
+                self.attach_to(driver, device, "mainbus0")
+
+    def attach_to(
+        self, driver: type[Driver], function: Function | PlatformDevice, bus: str
+    ) -> None:
         """Attach a device of `driver` to a function.  Raises DriverAttachError (EIO), as claim."""
         dev = driver(self._next(driver.name), self.console, self._properties.get(driver.name))
         dev.next_unit = self._next
@@ -260,9 +280,13 @@ class Autoconf:
         self.devices.append(dev)
 
     def _claim(
-        self, dev: Driver, function: Function, acquired: contextlib.ExitStack
-    ) -> PciAttachArgs:
+        self, dev: Driver, function: Function | PlatformDevice, acquired: contextlib.ExitStack
+    ) -> Any:
         """Claim the function for `dev` until `acquired` is closed."""
+        host: object = self.pc.host
+        if isinstance(function, PlatformDevice):
+            assert isinstance(host, PlatformHost)  # noqa: S101  # who else listed it
+            return acquired.enter_context(mainbus_claimed(host, function, dev.xname))
         return acquired.enter_context(claimed(self.pc, function, dev.xname))
 
     def _detach(self, dev: Driver) -> None:
@@ -306,11 +330,15 @@ def not_configured(function: Function, bus: str, console: Console) -> None:
     console.line(f"{name} at {_place(function, bus)} not configured")
 
 
-def _place(function: Function, bus: str) -> str:
+def _place(function: Function | PlatformDevice, bus: str) -> str:
+    if isinstance(function, PlatformDevice):
+        return f"{bus} {function.name}"
     return f"{bus} dev {function.address.device} function {function.address.function}"
 
 
-def _attach_error(dev: Driver, function: Function, error: Exception) -> DriverAttachError:
+def _attach_error(
+    dev: Driver, function: Function | PlatformDevice, error: Exception
+) -> DriverAttachError:
     what = str(error) if isinstance(error, RumpciError) else f"{type(error).__name__}: {error}"
     frame = traceback.extract_tb(error.__traceback__)[-1]
     if not isinstance(error, RumpciError):

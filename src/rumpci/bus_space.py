@@ -47,6 +47,7 @@ from rumpci.errors import (
     NotSupported,
 )
 from rumpci.host import Bar, Claim, Space, Window
+from rumpci.host_platform import PlatformClaim
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -68,12 +69,12 @@ class BusSpaceTag:
     def __init__(self, space: Space, name: str) -> None:
         self.space = space
         self.name = name
-        self.claim: Claim | None = None
+        self.claim: Claim | PlatformClaim | None = None
 
     def __repr__(self) -> str:
         return f"<{self.name} {self.space.value} space>"
 
-    def claimed(self, tried: str) -> Claim:
+    def claimed(self, tried: str) -> Claim | PlatformClaim:
         """The claim behind the tag.  Raises NotClaimed (EPERM) before attach and after detach."""
         if self.claim is None:
             raise NotClaimed(

@@ -46,6 +46,12 @@ MACHINES = {
     "user": Machine(user=True, bind=ALL),
     "no_iommu": Machine(iommu=False),
     "vfio": Machine(MORE, bind=MORE_BOUND, append="no_timer_check"),
+    "uio": Machine(
+        MORE,
+        bind=[bind.replace("vfio-pci", "uio_pci_generic") for bind in MORE_BOUND],
+        append="no_timer_check",
+        megabytes=256,  # edu reaches no more, and where memory is nobody can choose
+    ),
     "vfio_user": Machine(MORE, bind=MORE_BOUND, append="no_timer_check", user=True),
     "bind": Machine(MORE, (*Machine.modules, "nvme", "e1000e", "crc32c_generic", "ext4")),
     "iommu_off": Machine(append="intel_iommu=off"),

@@ -6,18 +6,20 @@ import contextlib
 import dataclasses
 import os
 import threading
-from collections.abc import Container, Sequence
+from collections.abc import Container, Iterator, Sequence
 
 from rumpci.errors import DeadWindow, DeviceBusy, NoSuchDevice
 from rumpci.guard.claim import GuardClaim
 from rumpci.guard.config import check_address, check_register
 from rumpci.guard.dma.mirror import Mirror
+from rumpci.guard.platform import GuardPlatformClaim
 from rumpci.guard.recorder import Recorder
 from rumpci.guard.report import interrupt_rows
 from rumpci.guard.router import Router
 from rumpci.host import Address, Function, Holder, InterruptInfo
 from rumpci.host_dma import DmaInfo, DmaUsage, Grant
-from rumpci.machines.machine import Machine
+from rumpci.host_platform import PlatformDevice
+from rumpci.machines.machine import HandsOut, HasPlatform, Machine
 
 
 class Guard:
@@ -31,6 +33,8 @@ class Guard:
         self._machine = machine
         self._lock = threading.Lock()
         self._claims: dict[Address, GuardClaim] = {}
+        self._platform: dict[str, GuardPlatformClaim] = {}
+        self._hosted = machine if isinstance(machine, HasPlatform) else None
         self.recorder = Recorder()
         self.router = Router(machine)
         self.mirror = Mirror(machine, scatter, self.recorder)
@@ -76,18 +80,65 @@ class Guard:
         """
         with self._lock:
             function = self._claimable(address, who)
-            claim = GuardClaim(
-                self._machine,
-                function,
-                who,
-                self.router,
-                self.mirror,
-                self._forget,
-                private,
-                self.recorder,
-            )
+            with self._opened(address, who):
+                claim = GuardClaim(
+                    self._machine,
+                    function,
+                    who,
+                    self.router,
+                    self.mirror,
+                    self._forget,
+                    private,
+                    self.recorder,
+                )
             self._claims[address] = claim
             return claim
+
+    @contextlib.contextmanager
+    def _opened(self, address: Address, who: str) -> Iterator[None]:
+        """Have the machine get the function, and let it go again if that was for nothing."""
+        if not isinstance(self._machine, HandsOut):
+            yield
+            return
+        self._machine.open_function(address, who)
+        try:
+            yield
+        except BaseException:
+            self._machine.close_function(address)
+            raise
+
+    def platform(self) -> Sequence[PlatformDevice]:
+        """See host.PlatformHost."""
+        if self._hosted is None:
+            return []
+        with self._lock:
+            holders = {name: claim.who for name, claim in self._platform.items()}
+        return [
+            dataclasses.replace(device, claimed_by=holders.get(device.name))
+            for device in self._hosted.platform()
+        ]
+
+    def claim_platform(self, name: str, who: str) -> GuardPlatformClaim:
+        """See host.PlatformHost."""
+        tried = f"claiming {name} for {who}"
+        with self._lock:
+            listed = {d.name: d for d in self._hosted.platform()} if self._hosted else {}
+            if not self._hosted or name not in listed:
+                have = ", ".join(listed) or "none"
+                raise NoSuchDevice(tried, "the host has no such device", f"it has: {have}")
+            if name in self._platform:
+                holder = self._platform[name].who
+                raise DeviceBusy(tried, f"{holder} has it", f"detach {holder} first")
+            self._hosted.open_platform(name, who)
+            self._platform[name] = claim = GuardPlatformClaim(
+                self._hosted, listed[name], who, self.router, self.recorder, self._forget_platform
+            )
+            return claim
+
+    def _forget_platform(self, claim: GuardPlatformClaim) -> None:
+        with self._lock:
+            if self._platform.pop(claim.function.name, None) and self._hosted:
+                self._hosted.close_platform(claim.function.name)
 
     def interrupts(self) -> Sequence[InterruptInfo]:
         """See host.Host."""
@@ -122,11 +173,14 @@ class Guard:
         """See host.Host."""
         with self._lock:
             claims = list(self._claims.values())
+            others = list(self._platform.values())
         with contextlib.ExitStack() as stack:  # each one, whatever the others raise
             stack.callback(self._machine.close)
             stack.callback(self.mirror.close)
             for claim in claims:
                 stack.callback(claim.release)
+            for other in others:
+                stack.callback(other.release)
 
     def _claimable(self, address: Address, who: str) -> Function:
         tried = f"claiming {address} for {who}"
@@ -146,8 +200,11 @@ class Guard:
     def _forget(self, claim: GuardClaim) -> None:
         """Take a released claim off the books, so that the function can be claimed again."""
         with self._lock:
-            if self._claims.get(claim.function.address) is claim:
-                del self._claims[claim.function.address]
+            address = claim.function.address
+            if self._claims.get(address) is claim:
+                del self._claims[address]
+                if isinstance(self._machine, HandsOut):
+                    self._machine.close_function(address)
 
     @property
     def machine(self) -> Machine:

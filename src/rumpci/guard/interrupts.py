@@ -33,6 +33,8 @@ class Interrupts:
         self.held: list[GuardInterrupt] = []
         self._messages: dict[IntrType, Messages] = {}
         at = function.address
+        if not router.controller.vectors:
+            return  # what the function could send would reach nobody
         if pr.PCI_CAP_MSI in caps:
             self._messages[IntrType.MSI] = Msi(
                 self._read, self._write, caps[pr.PCI_CAP_MSI], str(at)
@@ -52,6 +54,7 @@ class Interrupts:
     def allocate(self, type_: IntrType, indices: Sequence[int]) -> list[GuardInterrupt]:
         """See host.Claim.intr_alloc."""
         with self._router.lock:
+            self._check_messages(type_)
             check_indices(self.held, type_, indices, self.count(type_), self._function.address)
             if type_ is IntrType.INTX:
                 intx = IntxInterrupt(self._router, self._machine, self._function, self._limits)
@@ -59,6 +62,15 @@ class Interrupts:
             else:
                 self.held = list(self._allocate_messages(type_, indices))
             return list(self.held)
+
+    def _check_messages(self, type_: IntrType) -> None:
+        """Raise NoVectors (ENOSPC) for messages where the machine has lines only."""
+        if type_ is not IntrType.INTX and not self._router.controller.vectors:
+            raise NoVectors(
+                f"allocating {type_.value} of {self._function.address}",
+                f"{self._router.controller.name} has INTx only, no MSI and no MSI-X",
+                "use INTx; or bind the function to vfio-pci, and open vfio:",
+            )
 
     def release(self) -> None:
         """See host.Claim.intr_release."""

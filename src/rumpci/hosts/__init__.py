@@ -18,6 +18,7 @@ SCHEMES = {
     "model": "rumpci.hosts.model",
     "pci4": "rumpci.hosts.pci4",
     "vfio": "rumpci.hosts.vfio",
+    "uio": "rumpci.hosts.uio",
 }
 """The module of each scheme; it has `open_url(HostURL) -> Host`."""
 

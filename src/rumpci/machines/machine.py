@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from rumpci._native import Mapping
 from rumpci.errors import MachineDied
 from rumpci.host import Address, Feature, Function
 from rumpci.host_dma import Direction, Grant
+from rumpci.host_platform import PlatformDevice
 
 
 class BarAccess(Protocol):
@@ -40,7 +41,8 @@ class InterruptController(Protocol):
 
     A vector is a number below 256; a pin is an input for INTx lines, which
     several functions may share.  A line that fires is masked until
-    `unmask_line`; a message (MSI, MSI-X) is not.
+    `unmask_line`; a message (MSI, MSI-X) is not.  `vectors` are for messages: where it is
+    empty there are none.
     """
 
     name: str
@@ -121,6 +123,30 @@ class Memory(Protocol):
     size: int
     usable: Sequence[tuple[int, int]]
     banks: Sequence[Bank]
+
+
+class Extent(NamedTuple):
+    """`size` bytes that are adjacent from `start` on in physical memory, at `offset` in a file."""
+
+    start: int
+    offset: int
+    size: int
+
+
+@runtime_checkable
+class Wired(Protocol):
+    """Memory of a running system: wherever its pages happen to be, while they stay there.
+
+    `extents` are all of it, and say where in the file they are.
+    """
+
+    extents: Sequence[Extent]
+
+    def admit(self, device: Address) -> None:
+        """Raise NoDmaMemory (ENOMEM), with the reason, if the function can have none of it."""
+
+    def check(self, start: int, size: int) -> None:
+        """Raise NoDmaMemory (ENOMEM) if what was at [start, start + size) was moved."""
 
 
 class PageSource(Protocol):
@@ -269,3 +295,39 @@ class TakesBack(Protocol):
 
         No mapping of the machine's own may be left.
         """
+
+
+@runtime_checkable
+class HandsOut(Protocol):
+    """A machine that has to get a function before it can be used, and may not get it."""
+
+    def open_function(self, address: Address, who: str) -> None:
+        """Get a function for `who`.  Raises DeviceBusy, HostUnavailable, HostRefused."""
+
+    def close_function(self, address: Address) -> None:
+        """Let it go.  Doing it twice does nothing."""
+
+
+@runtime_checkable
+class HasPlatform(Protocol):
+    """A machine with devices that are not PCI, by their names."""
+
+    def platform(self) -> Sequence[PlatformDevice]:
+        """All of them."""
+
+    def platform_bar(self, name: str, index: int) -> BarAccess:
+        """Access to a range of one that has it."""
+
+    def map_platform(
+        self, name: str, index: int, offset: int, size: int, *, writable: bool
+    ) -> Mapping | None:
+        """As `Machine.map_bar`; the mapping's first byte is the window's."""
+
+    def platform_pin(self, name: str) -> int | None:
+        """The pin that is its interrupt's, and no other device's; None: it has none."""
+
+    def open_platform(self, name: str, who: str) -> None:
+        """As `HandsOut.open_function`."""
+
+    def close_platform(self, name: str) -> None:
+        """As `HandsOut.close_function`."""

@@ -83,6 +83,13 @@ def uio(root: Path) -> Iterator[Finding]:
     for node in nodes:
         whose = (node / "device").resolve().name if (node / "device").exists() else ""
         yield _node(f"UIO {node.name}", root / "dev" / node.name, root, whose and f" ({whose})")
+    if nodes:
+        yield Finding(
+            "UIO and DMA",
+            False,
+            "nothing keeps a device that uio: drives from any memory of this computer",
+            "where there is an IOMMU, bind it to vfio-pci and use vfio:",
+        )
 
 
 def _node(what: str, node: Path, root: Path, whose: str) -> Finding:

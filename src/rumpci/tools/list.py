@@ -15,6 +15,7 @@ from rich.tree import Tree
 from rumpci.autoconf import Driver
 from rumpci.guard import Guard
 from rumpci.host import Function, Holder, Host
+from rumpci.host_platform import PlatformDevice, PlatformHost
 from rumpci.pci import PciAttachArgs, PciChipset, pci_devinfo
 from rumpci.tools.common import bar_text, json_option, opened, print_json
 from rumpci.tools.load import shipped_drivers
@@ -29,11 +30,32 @@ def command(host: str, as_json: bool) -> None:
         rows = _rows(opened_host)
         shared = not isinstance(opened_host, Guard)  # others may have claimed what is there
         if as_json:
-            print_json({"host": host, "functions": [_record(*row) for row in rows]})
+            functions = [_record(*row) for row in rows]
+            others = [_platform_record(device) for device in _platform(opened_host)]
+            print_json({"host": host, "functions": functions, "platform": others})
         else:
             features = ", ".join(f.name.lower() for f in opened_host.features if f.name)
             tree = _tree(f"{host}  ({features})", rows, shared=shared)
+            _add_platform(tree, _platform(opened_host))
             Console(width=None if sys.stdout.isatty() else 500).print(tree, highlight=False)
+
+
+def _platform(host: object) -> Sequence[PlatformDevice]:
+    """What is not PCI."""
+    return host.platform() if isinstance(host, PlatformHost) else ()
+
+
+def _add_platform(tree: Tree, devices: Sequence[PlatformDevice]) -> None:
+    for device in devices:
+        who = f"  driven by {device.claimed_by}" if device.claimed_by else ""
+        node = tree.add(escape(f"{device.name} (not PCI){who}"))
+        for bar in device.bars:
+            node.add(bar_text(bar).replace("BAR", "range "))
+
+
+def _platform_record(device: PlatformDevice) -> dict[str, object]:
+    ranges = [dataclasses.asdict(bar) | {"space": bar.space.value} for bar in device.bars]
+    return {"name": device.name, "claimed_by": device.claimed_by, "ranges": ranges}
 
 
 Row = tuple[Function, list[str], Holder]

@@ -82,6 +82,7 @@ class Client:
         with self.lock:
             tried = f"allocating {spec.size} bytes for {spec.name!r}"
             self._check_live(tried)
+            self._placing.admit()
             self._check_quota(tried, check_spec(spec) * PAGE_SIZE)
             place = placed(self._placing, spec, self._mirror.scatter)
             try:

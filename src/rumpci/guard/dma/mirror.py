@@ -9,6 +9,7 @@ import threading
 from collections.abc import Collection, Iterator
 from typing import Protocol
 
+from rumpci.errors import NoDmaMemory
 from rumpci.guard.dma.banks import Banks
 from rumpci.guard.dma.client import Client, Quota
 from rumpci.guard.dma.map import GuardMap
@@ -20,7 +21,7 @@ from rumpci.guard.dma.space import Space
 from rumpci.guard.recorder import Recorder
 from rumpci.host import Address
 from rumpci.host_dma import PAGE_SIZE, Direction, DmaInfo, DmaUsage, Fault, Grant
-from rumpci.machines.machine import Domain, Iommu, IommuFault, Memory
+from rumpci.machines.machine import Domain, Iommu, IommuFault, Memory, Wired
 
 log = logging.getLogger("rumpci.guard")
 Place = tuple[int, int]
@@ -56,6 +57,7 @@ class Mirror:
         self.scatter = None if scatter is None else random.Random(scatter)  # noqa: S311
         self.clients: dict[Address, Client] = {}
         self._iommu = machine.iommu
+        self._wired = machine.memory if isinstance(machine.memory, Wired) else None
         self._spaces: dict[Address, Space] = {}
         if self._iommu is not None:
             self._iommu.start(self.pool)
@@ -81,7 +83,8 @@ class Mirror:
         """A domain, and how memory of `pool` is placed in it; its tables are never in a bank."""
         iommu = self._iommu
         if iommu is None:
-            return NoDomain(), Identity(pool, device, [self.pool, *self.banks.pools()])
+            pools, wired = [self.pool, *self.banks.pools()], self._wired
+            return NoDomain(wired), Identity(pool, device, pools, wired)
         space = self._spaces.get(device) or bus_space_of(iommu)
         self._spaces[device] = space  # kept: what is old is used last by the next client
         return iommu.attach(device, Tables(self.pool)), Translated(pool, space)
@@ -175,7 +178,7 @@ class Mirror:
     def check(self) -> list[str]:
         """See host.Host.dma_check: what the tables grant and the mirror does not, or otherwise."""
         with self.lock:
-            wrong = list(self._check_pages())
+            wrong = [*self._check_pages(), *self._check_places()]
             if self._iommu is None:
                 return wrong
             expected, real = self._expected(), _pages(self._iommu.entries())
@@ -203,6 +206,18 @@ class Mirror:
                         if page in owners:
                             yield f"page {page:#x} has two owners: {owners[page]}, {name}"
                         owners[page] = name
+
+    def _check_places(self) -> Iterator[str]:
+        """Memory that is no longer where it was."""
+        if self._wired is None:
+            return
+        for client in self.clients.values():
+            for memory in client.memories:
+                for start, size in memory.place.runs:
+                    try:
+                        self._wired.check(start, size)
+                    except NoDmaMemory as error:
+                        yield f"{memory.spec.name}: {error}"
 
     def close(self) -> None:
         """Let the memory go."""

@@ -16,7 +16,7 @@ from rumpci.guard.dma.pool import Pool, Run
 from rumpci.guard.dma.space import Space
 from rumpci.host import Address
 from rumpci.host_dma import PAGE_SIZE, MemorySpec, Segment
-from rumpci.machines.machine import Domain, Iommu
+from rumpci.machines.machine import Domain, Iommu, Wired
 
 _GAP = 1  # pages between two uses of bus addresses, so that running over an end is a fault
 
@@ -34,6 +34,9 @@ class Placing(Protocol):
 
     pool: Pool
 
+    def admit(self) -> None:
+        """Raise NoDmaMemory (ENOMEM), with the reason, if the function can have none at all."""
+
     def place(self, spec: MemorySpec, lengths: list[int]) -> Place | None:
         """Segments of `lengths` bytes, or None if there is no room for so long ones."""
 
@@ -49,6 +52,9 @@ class Translated:
 
     def __init__(self, pool: Pool, space: Space) -> None:
         self.pool, self._space = pool, space
+
+    def admit(self) -> None:
+        """See Placing: behind an IOMMU, everybody can."""
 
     def place(self, spec: MemorySpec, lengths: list[int]) -> Place | None:
         """See Placing."""
@@ -85,11 +91,20 @@ class Translated:
 class Identity:
     """Without an IOMMU: a bus address is the physical address.
 
-    `pools` are all that the function may have had memory of before.
+    `pools` are all that the function may have had memory of before; `wired` says whether
+    it may have any.
     """
 
-    def __init__(self, pool: Pool, owner: Address, pools: Iterable[Pool] = ()) -> None:
+    def __init__(
+        self, pool: Pool, owner: Address, pools: Iterable[Pool] = (), wired: Wired | None = None
+    ) -> None:
         self.pool, self._owner, self._pools = pool, owner, {pool, *pools}
+        self._wired = wired
+
+    def admit(self) -> None:
+        """See Placing."""
+        if self._wired:
+            self._wired.admit(self._owner)
 
     def place(self, spec: MemorySpec, lengths: list[int]) -> Place | None:
         """See Placing."""
@@ -198,8 +213,14 @@ def bus_space_of(iommu: Iommu) -> Space:
 class NoDomain:
     """The domain of a function on a machine without an IOMMU: it reaches everything."""
 
+    def __init__(self, wired: Wired | None = None) -> None:
+        self._wired = wired
+
     def grant(self, addr: int, page: int, size: int, direction: object) -> None:
-        """Nothing to do: see Domain."""
+        """Nothing to do but to see that the page is still there: see Domain."""
+        del addr, direction
+        if self._wired:
+            self._wired.check(page, size)
 
     def revoke(self, ranges: object, *, wait: bool = True) -> None:
         """Nothing can be done: see Domain."""

@@ -6,18 +6,21 @@ Numbers are physical addresses and bytes, whole pages; they stay in the guard.
 from __future__ import annotations
 
 import mmap
+from bisect import bisect_right
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from operator import attrgetter
 
 from rumpci.errors import NoDmaMemory
 from rumpci.guard.dma.space import Space
 from rumpci.host import Address
 from rumpci.host_dma import PAGE_SIZE
-from rumpci.machines.machine import Bank, Memory
+from rumpci.machines.machine import Bank, Extent, Memory, Wired
 
 Run = tuple[int, int]
 """(physical address, bytes) of adjacent pages."""
 _ZEROS = bytes(256 * PAGE_SIZE)
+_START = attrgetter("start")
 _SHARE = 3 / 4
 _TABLES = 16  # of the memory, the part that one client's tables may take
 _TABLES_MIN = 16  # pages
@@ -28,12 +31,15 @@ class Pool:
 
     A run that is taken for an `owner` is its alone, taken or given back, until `settle`:
     without an IOMMU, a function may write what it had until it is shown quiet (rule 9).
-    The file `fd` has `length` bytes, at physical addresses from `base` on; `usable` of
-    them are in the pool.  `share` is the most of it that one client may have.
+    The file `fd` has `length` bytes, which are where `extents` say; `usable` of them are in
+    the pool.  `share` is the most of it that one client may have.
     """
 
-    def __init__(self, fd: int, base: int, length: int, usable: Sequence[tuple[int, int]]) -> None:
-        self.fd, self.base, self._end = fd, base, base + length
+    def __init__(
+        self, fd: int, length: int, extents: Sequence[Extent], usable: Sequence[tuple[int, int]]
+    ) -> None:
+        self.fd, self._extents = fd, sorted(extents)
+        self._end = max((start + size for start, _, size in extents), default=0)
         self._space = Space()
         self._owned: dict[Address, list[Run]] = {}
         self._owned_size: Counter[Address] = Counter()
@@ -48,12 +54,15 @@ class Pool:
     @classmethod
     def of_memory(cls, memory: Memory) -> Pool:
         """The machine's own memory, for many clients."""
-        return cls(memory.fd, 0, memory.size, memory.usable)
+        whole = [Extent(0, 0, memory.size)]
+        extents = memory.extents if isinstance(memory, Wired) else whole
+        return cls(memory.fd, memory.size, extents, memory.usable)
 
     @classmethod
     def of_bank(cls, bank: Bank) -> Pool:
         """A bank, for one client, which may have all of it."""
-        pool = cls(bank.fd, bank.start, bank.size, [(bank.start, bank.start + bank.size)])
+        extent, end = Extent(bank.start, 0, bank.size), bank.start + bank.size
+        pool = cls(bank.fd, bank.size, [extent], [(bank.start, end)])
         pool.share = pool.size
         return pool
 
@@ -127,7 +136,16 @@ class Pool:
 
     def in_file(self, runs: Sequence[Run]) -> list[tuple[int, int]]:
         """Runs as (offset, bytes) of the file `fd`."""
-        return [(start - self.base, size) for start, size in runs]
+        return [part for start, size in runs for part in self._places(start, size)]
+
+    def _places(self, start: int, size: int) -> Iterator[tuple[int, int]]:
+        """Where in the file a run is: pages that are adjacent may be far apart there."""
+        at = bisect_right(self._extents, start, key=_START) - 1
+        while size:
+            low, offset, length = self._extents[at]
+            part = min(size, low + length - start)
+            yield offset + start - low, part
+            start, size, at = start + part, size - part, at + 1
 
     def clear(self) -> None:
         """Make zeros of all of it, by giving its pages back to the system."""
@@ -142,10 +160,10 @@ class Pool:
         self.put([(page, PAGE_SIZE)])
 
     def _zero(self, start: int, size: int) -> None:
-        start -= self.base
-        for at in range(start, start + size, len(_ZEROS)):
-            length = min(len(_ZEROS), start + size - at)
-            self._bytes[at : at + length] = _ZEROS[:length]
+        for place, length in self._places(start, size):
+            for at in range(place, place + length, len(_ZEROS)):
+                part = min(len(_ZEROS), place + length - at)
+                self._bytes[at : at + part] = _ZEROS[:part]
 
     def _exhausted(self, size: int) -> NoDmaMemory:
         return NoDmaMemory(

@@ -18,7 +18,8 @@ from functools import cached_property
 from rumpci import pcireg as pr
 from rumpci._native import Mapping
 from rumpci.errors import MachineDied
-from rumpci.host import Address, Feature, Function, Space
+from rumpci.host import Address, Bar as HostBar, Feature, Function, Space
+from rumpci.host_platform import PlatformDevice
 from rumpci.hosts.url import DeviceSpec
 from rumpci.machines.pciconf import Regions, configure
 from rumpci.machines.qemu import firmware as fw
@@ -36,6 +37,8 @@ from rumpci.machines.vtd.unit import Unit
 ECAM, ECAM_SIZE = 0xB000_0000, 256 << 20
 VTD, VTD_SIZE = 0xFED9_0000, 0x1000
 _REGIONS = Regions(io=(0x1000, 0x10000), mem=(0xC000_0000, 0xFEC0_0000), pmem=(32 << 30, 256 << 30))
+PLATFORM = (PlatformDevice("rtc", (HostBar(0, Space.IO, 0x70, 2),)),)
+"""What a q35 has that is not PCI, and that the relay does not need."""
 _PCIEXBAR = 0x60  # of the host bridge; q35 data sheet, 5.1.16
 
 
@@ -138,6 +141,36 @@ class QemuMachine:
         """See Machine: every access to QEMU's devices is trapped."""
         del address, index, offset, size, at, writable
         return None
+
+    # ---- see HasPlatform ---------------------------------------------------------------
+
+    def platform(self) -> Sequence[PlatformDevice]:
+        """See HasPlatform."""
+        return PLATFORM
+
+    def platform_bar(self, name: str, index: int) -> Bar:
+        """See HasPlatform."""
+        (found,) = (device.bar(index) for device in PLATFORM if device.name == name)
+        assert found is not None, "the guard asks for what it was told of"  # noqa: S101
+        return Bar(self.process.wire, found.base, found.size, io=found.space is Space.IO)
+
+    def map_platform(
+        self, name: str, index: int, offset: int, size: int, *, writable: bool
+    ) -> Mapping | None:
+        """See HasPlatform: every access to QEMU's devices is trapped."""
+        del name, index, offset, size, writable
+        return None
+
+    def platform_pin(self, name: str) -> int | None:
+        """See HasPlatform: the relay has the lines of PCI functions only."""
+        del name
+        return None
+
+    def open_platform(self, name: str, who: str) -> None:
+        """See HasPlatform: nobody else has it."""
+
+    def close_platform(self, name: str) -> None:
+        """See HasPlatform."""
 
     @cached_property
     def monitor(self) -> Monitor:
