@@ -15,13 +15,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.linux.archive import Unavailable
+from tests.linux.archive import CACHE, Unavailable
 from tests.linux.kernel import cached
 from tests.linux.machines import MACHINES
 from tests.linux.qemu import REPOSITORY, Guest, GuestFailed
@@ -31,6 +31,8 @@ SILENCE_SECONDS = 600
 TEST_SECONDS = 300
 """pytest-timeout's limit in the guest, where Python is eight times slower."""
 POLL_SECONDS = 0.1
+TURN = CACHE / "turn"
+"""Who has locked it may have a guest: all at once would keep the host's own tests waiting."""
 
 Report = dict[str, Any]
 
@@ -133,7 +135,8 @@ def keep(series: str, machine: str, folder: Path, owned_by: int) -> None:
     reports = folder / "shared" / "reports"
     guest = Guest(cached(series), folder, MACHINES[machine], reports, owned_by)
     try:
-        outcome = guest.run(command(guest), SILENCE_SECONDS)
+        with _turn(owned_by):
+            outcome = guest.run(command(guest), SILENCE_SECONDS)
         said = f"pytest in the guest ended with {outcome.status} and no report of this test:\n"
         text = said + outcome.console
     except (GuestFailed, Unavailable) as failure:
@@ -141,6 +144,18 @@ def keep(series: str, machine: str, folder: Path, owned_by: int) -> None:
     new = folder / "ended.new"
     new.write_text(text)
     new.rename(folder / "ended")
+
+
+@contextmanager
+def _turn(owned_by: int) -> Iterator[None]:
+    """Wait until no other guest runs, or the session has ended."""
+    with TURN.open("w") as lock:
+        while Path(f"/proc/{owned_by}").exists():
+            with suppress(BlockingIOError):
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            time.sleep(POLL_SECONDS)
+        yield
 
 
 if __name__ == "__main__":
