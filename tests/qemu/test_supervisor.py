@@ -334,6 +334,21 @@ def test_what_never_attached_is_not_restarted(odd: str) -> None:
     assert (status, err.count("\n")) == (1, 1)
 
 
+@pytest.mark.parametrize("more", [[], ["--restart", "always"]])
+def test_it_ends_when_nobody_reads_what_it_says(odd: str, more: list[str]) -> None:
+    """Its report cannot be written: then the run is over, and nothing is left of it."""
+    write(odd, "print('pid', os.getpid(), flush=True)", "sys.stdin.read(1)", "1 / 0")
+    with running(odd, "--on", "model:edu", *more) as (process, child):
+        assert process.stdin
+        assert process.stdout
+        assert process.stderr
+        process.stdout.close()
+        process.stderr.close()
+        process.stdin.close()
+        assert process.wait(LIMIT_S) == 1
+        until(lambda: not os.path.exists(f"/proc/{child}"))
+
+
 def test_lines_are_written_whole(odd: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Several children write to one place: whatever Python was told, a line is one write."""
     monkeypatch.setenv("PYTHONUNBUFFERED", "1")

@@ -66,7 +66,9 @@ class Keeper(Protocol):
 class Server:
     """Serves `guard` at the socket `path` (none: only `adopt`), as `policy` allows.
 
-    The guard stays its owner's to close.  Raises ServerError if the socket cannot be had.
+    The guard stays its owner's to close.  `failed` is told what a watcher, or what the loop was
+    asked to call, raised; it is logged in any case.  Raises ServerError if the socket cannot be
+    had.
     """
 
     def __init__(
@@ -78,6 +80,7 @@ class Server:
         mode: int = 0o660,
     ) -> None:
         self.guard, self.policy = guard, policy or Policy()
+        self.failed: Callable[[Exception], None] | None = None
         self._listener = None if path is None else Listener(path, _KIND, mode, _BACKLOG)
         self._poll = select.epoll()
         self._bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
@@ -161,9 +164,10 @@ class Server:
         if (happened := self._ready.get(fd)) is not None:
             try:
                 happened(what)
-            except Exception:  # of an interrupt: the others go on
+            except Exception as error:  # of an interrupt: the others go on
                 log.exception("descriptor %d is not watched any more", fd)
                 self.unwatch(fd)
+                self._tell_failure(error)
 
     def _look(self) -> None:
         """While somebody is busy, look at the interrupts: to be woken for one takes longer."""
@@ -199,8 +203,13 @@ class Server:
         while self._calls:
             try:
                 self._calls.popleft()()
-            except Exception:
+            except Exception as error:
                 log.exception("what the server was asked to call failed")
+                self._tell_failure(error)
+
+    def _tell_failure(self, error: Exception) -> None:
+        if self.failed:
+            self.failed(error)
 
     # ---- connections ---------------------------------------------------------------------------
 

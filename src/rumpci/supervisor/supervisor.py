@@ -75,6 +75,8 @@ class Supervisor:
         self.plan, self.server, self._guard, self._disks = plan, server, guard, disks
         self.alarms, self.names = Alarms(server), flight.Names()
         self._life, self._units = Life(guard), UnitBook()
+        self._error: Exception | None = None
+        server.failed = self._failed
         named = zip(plan.work.names, processes, strict=True)
         self._posts = [Post(self, name, process) for name, process in named]
         console = Console(lambda text: click.echo(text, nl=False))
@@ -84,7 +86,10 @@ class Supervisor:
         self._serving: Post | None = None
 
     def run(self) -> int:
-        """Serve the children until nothing follows; the exit status."""
+        """Serve the children until nothing follows; the exit status.
+
+        Raises KeyboardInterrupt, and what failed here, after all have been ended.
+        """
         signals: dict[int, Handling] = {
             signal.SIGINT: lambda number, _: self.server.call(lambda: self._tell(number)),
             signal.SIGTERM: lambda number, _: self.server.call(lambda: self._tell(number)),
@@ -102,10 +107,17 @@ class Supervisor:
             if self.plan.watchdog:
                 self.alarms.every(min(self.plan.watchdog / 4, _LOOK_SECONDS), self._check)
             self.server.run()
+        if self._error:
+            raise self._error
         if self.plan.last:
             self._show_last()
         self._life.check()
         return self._status()
+
+    def _failed(self, error: Exception) -> None:
+        """Something here failed, such as a write to a pipe that nobody reads: it ends the run."""
+        self._error = self._error or error
+        self.server.stop()
 
     @property
     def ending(self) -> bool:
