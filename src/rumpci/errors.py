@@ -36,6 +36,7 @@
      |   |- HostUnavailable     ENOENT   a program or node that is missing
      |   |- HostRefused         EINVAL   the host was there and said no, in its own words
      |   `- MachineDied         EIO      with the machine's last words
+     |       `- MachineSilent   EIO      it lives, and does not do what it was asked
      |- DriverError             a driver that cannot be loaded or attached
      |   |- DriverLoadError     ENOEXEC
      |   `- DriverAttachError   EIO
@@ -287,6 +288,10 @@ class MachineDied(HostError):
     """The machine ended or stopped answering; the message has its last words."""
 
     errno = _errno.EIO
+
+
+class MachineSilent(MachineDied):
+    """The machine runs, but did not do what it was asked, however long it was waited for."""
 
 
 class DriverError(RumpciError):

@@ -18,7 +18,7 @@ import pytest
 from rumpci import kern, pcireg as pr
 from rumpci.autoconf import Autoconf
 from rumpci.drivers.edu import Edu
-from rumpci.errors import MachineDied
+from rumpci.errors import MachineDied, MachineSilent
 from rumpci.guard import Guard
 from rumpci.host import Address, IntrType
 from rumpci.hosts import open_host
@@ -26,6 +26,7 @@ from rumpci.machines.qemu import firmware, machine as machine_module
 from rumpci.machines.qemu.firmware import LINES
 from rumpci.machines.qemu.machine import QemuMachine
 from rumpci.machines.qemu.relay import Relay
+from rumpci.machines.vtd.remap import Remapping
 
 from . import needs
 
@@ -358,3 +359,41 @@ def test_nothing_stays_open_after_a_machine_died(type_: IntrType) -> None:
     before = opened()
     die()
     assert opened() == before
+
+
+# ---- a processor that never comes ---------------------------------------------------------------
+
+
+def impatient(monkeypatch: pytest.MonkeyPatch, starts: list[str], silent: int) -> None:
+    """The relays of the first `silent` machines are not waited for."""
+    real = Relay.start
+
+    def start(relay: Relay, remapping: Remapping | None) -> None:
+        starts.append(str(relay._wire.ask(b"endianness\n")))
+        if len(starts) <= silent:
+            raise MachineSilent("starting the relay", "a test", "open it again")
+        real(relay, remapping)
+
+    monkeypatch.setattr(Relay, "start", start)
+
+
+def test_a_qemu_whose_processor_never_comes_is_replaced(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    starts, before = list[str](), len(os.listdir("/proc/self/fd"))
+    impatient(monkeypatch, starts, 2)
+    with contextlib.closing(open_host("qemu:edu")) as host:
+        assert 0x11E8_1234 in [f.id for f in host.functions()]
+    assert len(starts) == 3
+    assert caplog.text.count("another QEMU takes its place") == 2
+    assert "EIP=" in caplog.text  # so that the cause can be found
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_not_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    starts, before = list[str](), len(os.listdir("/proc/self/fd"))
+    impatient(monkeypatch, starts, 9)
+    with pytest.raises(MachineSilent, match=r"starting the relay: a test; .*EIP="):
+        open_host("qemu:edu")
+    assert len(starts) == 3
+    assert len(os.listdir("/proc/self/fd")) == before

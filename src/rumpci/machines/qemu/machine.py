@@ -12,12 +12,14 @@ Its processor runs the relay (relay.S) and nothing else.
 
 from __future__ import annotations
 
+import contextlib
+import logging
 from collections.abc import Callable, Sequence
 from functools import cached_property
 
 from rumpci import pcireg as pr
 from rumpci._native import Mapping
-from rumpci.errors import MachineDied
+from rumpci.errors import MachineDied, MachineSilent, RumpciError
 from rumpci.host import Address, Bar as HostBar, Feature, Function, Space
 from rumpci.host_platform import PlatformDevice
 from rumpci.hosts.url import DeviceSpec
@@ -34,11 +36,17 @@ from rumpci.machines.vtd.iommu import VtdIommu
 from rumpci.machines.vtd.remap import Remapping
 from rumpci.machines.vtd.unit import Unit
 
+log = logging.getLogger("rumpci.qemu")
+
 ECAM, ECAM_SIZE = 0xB000_0000, 256 << 20
 VTD, VTD_SIZE = 0xFED9_0000, 0x1000
 _REGIONS = Regions(io=(0x1000, 0x10000), mem=(0xC000_0000, 0xFEC0_0000), pmem=(32 << 30, 256 << 30))
 PLATFORM = (PlatformDevice("rtc", (HostBar(0, Space.IO, 0x70, 2),)),)
 """What a q35 has that is not PCI, and that the relay does not need."""
+_STARTS = 3
+"""About one QEMU in some thousands, where other processes want the processors, never takes an
+interrupt (cause unknown): then another is started, as this one has done nothing yet."""
+_TOLD = 1500
 _PCIEXBAR = 0x60  # of the host bridge; q35 data sheet, 5.1.16
 
 
@@ -52,6 +60,18 @@ class QemuMachine:
 
     def __init__(self, devices: Sequence[DeviceSpec], options: Options, url: str = "") -> None:
         self.url = url
+        for start in range(1, _STARTS + 1):
+            try:
+                self._start(devices, options)
+            except MachineSilent as error:
+                if start == _STARTS:
+                    raise
+                log.warning("%s: another QEMU takes its place", error)
+            else:
+                return
+
+    def _start(self, devices: Sequence[DeviceSpec], options: Options) -> None:
+        """Start a QEMU, and make a machine of it.  What raises leaves none."""
         self._bars: dict[Address, dict[int, Bar]] = {}
         self.process = QemuProcess(devices, options)
         try:
@@ -63,9 +83,27 @@ class QemuMachine:
             process = self.process
             self.memory = QemuMemory(process.ram, process.memory, process.banks)
             self._start_interrupts(options.has_iommu)
+        except MachineSilent as error:
+            error.why += f"; {self._processor()}"
+            self._forget()
+            raise
         except BaseException:
             self.process.close()
             raise
+
+    def _processor(self) -> str:
+        """What QEMU says of its processor, on one line."""
+        texts = list[str]()
+        for command in ("info registers", "info lapic"):
+            with contextlib.suppress(RumpciError):
+                argument = {"command-line": command}
+                texts.append(self.monitor.execute("human-monitor-command", **argument))
+        return " ".join(" ".join(texts).split())[:_TOLD]
+
+    def _forget(self) -> None:
+        """End this QEMU, and what was made for it."""
+        self.close()
+        self.__dict__.pop("monitor", None)
 
     def _start_interrupts(self, has_iommu: bool) -> None:
         """The relay and, if there is one, the IOMMU, whose fault events the relay counts."""

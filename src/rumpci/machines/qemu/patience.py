@@ -10,7 +10,7 @@ import os
 import time
 from collections.abc import Callable
 
-from rumpci.errors import MachineDied
+from rumpci.errors import MachineSilent
 from rumpci.machines.qemu._wire import Wire
 
 _SPIN, _YIELD, _NAP = 100, 300, 2000  # until that many looks
@@ -21,7 +21,8 @@ _NAP_SECONDS, _SLEEP_SECONDS = 0.000_001, 0.000_1
 def wait_until(done: Callable[[], bool], wire: Wire, tried: str, state: Callable[[], str]) -> None:
     """Look until `done`; now and then ask QEMU whether it lives.
 
-    Raises MachineDied (EIO) with what `state` says after 5 seconds or more of looking.
+    Raises MachineSilent (EIO) with what `state` says after 5 seconds or more of looking, and
+    MachineDied (EIO) if it lives no more.
     """
     for look in range(_LOOKS):
         if done():
@@ -34,4 +35,4 @@ def wait_until(done: Callable[[], bool], wire: Wire, tried: str, state: Callable
         if look % _ASK_EVERY == 0:
             wire.ask(b"endianness\n")  # raises if the machine is gone
         time.sleep(_NAP_SECONDS if look < _NAP else _SLEEP_SECONDS)
-    raise MachineDied(tried, f"it was not done after {_LOOKS} looks ({state()})", "open it again")
+    raise MachineSilent(tried, f"it was not done after {_LOOKS} looks ({state()})", "open it again")
