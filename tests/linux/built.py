@@ -56,7 +56,7 @@ def provided(folder: Path, need: str) -> bool:
 
 
 def with_built(kernel: Kernel, needs: Sequence[str], into: Path) -> Kernel:
-    """The kernel with these modules among its own, in the new folder `into`, where it needs them."""
+    """The kernel with these modules among its own, in the new folder `into`, if it needs them."""
     folder = folder_of(kernel)
     if folder is None or all(kernel.has(need) for need in needs):
         return kernel

@@ -110,7 +110,8 @@ def reports(item: pytest.Item) -> Iterator[pytest.TestReport]:
     run = item.config.stash[runs].get((series, machine))
     if run is None:
         path, line, _ = item.location
-        yield own_report(item, "skipped", (path, (line or 0) + 1, f"Skipped: {reason(series, machine)}"))
+        why = reason(series, machine)
+        yield own_report(item, "skipped", (path, (line or 0) + 1, f"Skipped: {why}"))
         return
     try:
         for told in run.wait(item.nodeid):

@@ -40,6 +40,14 @@ class SysFunction:
         """The number of its IOMMU group."""
         return _link(self.directory / "iommu_group")
 
+    @property
+    def without_iommu(self) -> bool:
+        """Whether vfio made its group, with no IOMMU behind it (VFIO_NOIOMMU)."""
+        try:
+            return (self.directory / "iommu_group/name").read_text().strip() == "vfio-noiommu"
+        except OSError:
+            return False
+
     def siblings(self) -> list[SysFunction]:
         """Every function of its IOMMU group, itself among them, in bus order."""
         group = self.directory / "iommu_group" / "devices"
