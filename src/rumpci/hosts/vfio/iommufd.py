@@ -107,6 +107,20 @@ def nodes_of(tried: str, function: SysFunction, root: Path) -> tuple[Path, Path]
     return root / "dev/iommu", root / errors.NODES / "devices" / names[0]
 
 
+def ranges_of(fd: int, ioas: int, room: int = _RANGES) -> IommuInfo:
+    """What can be mapped in an address space, with the devices that are attached to it now."""
+    ranges = (abi.IovaRange * room)()
+    request = IoasRanges(ioas_id=ioas, num_iovas=room, allowed_iovas=ctypes.addressof(ranges))
+    try:
+        fcntl.ioctl(fd, IOAS_IOVA_RANGES, request)
+    except OSError as error:
+        if error.errno != errno.EMSGSIZE or request.num_iovas <= room:
+            raise
+        return ranges_of(fd, ioas, request.num_iovas)  # that many there are
+    found = [(one.start, one.end + 1) for one in ranges[: request.num_iovas]]
+    return IommuInfo(request.out_iova_alignment or PAGE_SIZE, found, None)
+
+
 class IommufdContainer:
     """See container.Container: an address space of an iommufd, for the devices of one group.
 
@@ -123,7 +137,7 @@ class IommufdContainer:
             self._ioas = int(alloc.out_ioas_id)
             # what can be mapped is known when a device is attached: it waits to be opened
             self._first: int | None = self._attached(function)
-            self.info = self._get_info()
+            self.info = ranges_of(self._fd, self._ioas)
             self._open = made.pop_all()
         self._map = IoasMap(ioas_id=self._ioas)
         self._unmap = IoasUnmap(ioas_id=self._ioas)
@@ -140,20 +154,6 @@ class IommufdContainer:
                 raise _refused(tried, function, node, error) from error
             made.pop_all()
         return fd
-
-    def _get_info(self, room: int = _RANGES) -> IommuInfo:
-        ranges = (abi.IovaRange * room)()
-        request = IoasRanges(
-            ioas_id=self._ioas, num_iovas=room, allowed_iovas=ctypes.addressof(ranges)
-        )
-        try:
-            fcntl.ioctl(self._fd, IOAS_IOVA_RANGES, request)
-        except OSError as error:
-            if error.errno != errno.EMSGSIZE:
-                raise
-            return self._get_info(request.num_iovas)  # that many there are
-        found = [(one.start, one.end + 1) for one in ranges[: request.num_iovas]]
-        return IommuInfo(request.out_iova_alignment or PAGE_SIZE, found, None)
 
     def map(self, addr: int, vaddr: int, size: int, direction: Direction) -> None:
         """See Container."""
