@@ -103,10 +103,7 @@ class Msix(Driver):
             self.expect(index, 1, "unmasked")
             handle.interrupt.mask()
             ICS.write(self.iot, self.ioh, CAUSES=1 << index)
-            kern.delay(1000)
-            waiting = self.pending(handle)
-            if self.fired[index] != 1 or not waiting:
-                raise DriverError(f"{self.xname}: vector {index}", "masked, it fired", "a bug")
+            self.await_pending(index, handle)
             handle.interrupt.unmask()
             self.await_count(index, 2)
             aprint_normal_dev(self, f"vector {index}: fired, pending while masked, fired once")
@@ -122,6 +119,20 @@ class Msix(Driver):
     def pending(self, handle: PciIntrHandle) -> bool:
         """Whether the device holds a message back."""
         return handle.interrupt.pending()
+
+    def await_pending(self, index: int, handle: PciIntrHandle) -> None:
+        """Wait until a masked vector is pending; it fired once.  Raises DriverError (EIO)."""
+        deadline = kern.deadline(LIMIT_US)
+        while not self.pending(handle) and not deadline.passed():
+            kern.delay(100)
+        kern.delay(1000)  # it must not fire
+        if self.fired[index] != 1:
+            why = f"masked, it fired {self.fired[index] - 1} times"
+        elif not self.pending(handle):
+            why = "masked, its message was lost"
+        else:
+            return
+        raise DriverError(f"{self.xname}: vector {index}", why, "see `rumpci run --show intr`")
 
     def await_count(self, index: int, count: int) -> None:
         """Wait until a vector fired `count` times in all.  Raises DriverError (EIO)."""

@@ -15,6 +15,7 @@ EDU, NVME, COM, E1000E = (f"0000:00:{device}.0" for device in ("10", "11", "12",
 """Where machines.DEVICES are."""
 EDU_2, SHARED, BLOCKER = "0000:00:14.0", "0000:00:15.0", "0000:00:15.1"
 """Where the rest of machines.MORE is."""
+IOMMUFD = Path("/dev/iommu")
 
 
 def bound(address: str) -> str | None:
@@ -37,16 +38,32 @@ def bind(address: str, driver: str) -> None:
     folder = DEVICES / address
     unbind(address)
     kind = "identity" if driver == "uio_pci_generic" else "auto"
-    (folder / "iommu_group" / "type").write_text(kind)
+    type_ = folder / "iommu_group" / "type"
+    if type_.exists():  # there is an IOMMU
+        type_.write_text(kind)
     (folder / "driver_override").write_text(driver)
     Path("/sys/bus/pci/drivers_probe").write_text(address)
     if bound(address) != driver:
         raise OSError(f"{address} is with {bound(address)}, not {driver}: see dmesg")
 
 
+def nodes(address: str) -> list[Path]:
+    """What is opened for the function: its group's node; its own, and the iommufd's, if it has."""
+    own = [Path("/dev/vfio/devices") / entry.name for entry in cdevs(address)]
+    found = [Path(f"/dev/vfio/{group(address)}"), Path(f"/dev/vfio/noiommu-{group(address)}")]
+    return [node for node in (*found, *own, IOMMUFD) if node.exists()]
+
+
+def cdevs(address: str) -> list[Path]:
+    """Where sysfs has the function's own node: one, or none."""
+    folder = DEVICES / address / "vfio-dev"
+    return list(folder.iterdir()) if folder.is_dir() else []
+
+
 def give(address: str, user: int) -> None:
-    """Let an ordinary user open the node of the function's group."""
-    os.chown(f"/dev/vfio/{group(address)}", user, user)
+    """Let an ordinary user open the function's nodes."""
+    for node in nodes(address):
+        os.chown(node, user, user)
 
 
 def unbind(address: str) -> None:

@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from tests.linux.archive import Unavailable
+from tests.linux.built import lacking
 from tests.linux.kernel import SERIES, fetched
 from tests.linux.machines import MACHINES, STANDARD, Machine
 from tests.linux.qemu import Guest, GuestFailed
@@ -47,7 +48,10 @@ def machine(asked: argparse.Namespace) -> Machine:
 
 def run(asked: argparse.Namespace, job: Path) -> int:
     kernel = fetched(asked.set.removeprefix("kernel="))
-    guest = Guest(kernel, job, machine(asked))
+    chosen = machine(asked)
+    if missing := lacking(kernel, chosen.needs):
+        raise Unavailable(missing)
+    guest = Guest(kernel, job, chosen)
     return guest.run(asked.command, asked.seconds, show=True).status
 
 

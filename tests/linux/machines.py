@@ -6,7 +6,7 @@ All the tests of one machine share one boot.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 DEVICES = (
     "edu,addr=10",
@@ -39,13 +39,36 @@ class Machine:
     user: bool = False
     """Run the command as an ordinary user, not as root."""
     megabytes: int = 768
+    needs: Sequence[str] = ()
+    """Options that the kernel must have, or modules that were built for it (built.py)."""
+    query: str = ""
+    """What a `vfio:` URL of its tests ends with, without the question mark."""
 
+
+IOMMUFD = Machine(
+    MORE,
+    modules=("iommufd", *Machine.modules),
+    bind=MORE_BOUND,
+    needs=("IOMMUFD", "VFIO_DEVICE_CDEV"),
+    query="via=iommufd",
+)
 
 MACHINES = {
     "standard": Machine(),
     "user": Machine(user=True, bind=ALL),
     "no_iommu": Machine(iommu=False),
     "vfio": Machine(MORE, bind=MORE_BOUND, append="no_timer_check"),
+    "iommufd": IOMMUFD,
+    "iommufd_user": replace(IOMMUFD, user=True),
+    "noiommu": Machine(
+        MORE,
+        bind=MORE_BOUND,
+        append="vfio.enable_unsafe_noiommu_mode=1",
+        iommu=False,
+        megabytes=256,  # as for uio
+        needs=("VFIO_NOIOMMU",),
+        query="noiommu=yes",
+    ),
     "uio": Machine(
         MORE,
         bind=[bind.replace("vfio-pci", "uio_pci_generic") for bind in MORE_BOUND],

@@ -56,6 +56,11 @@ class Tree:
         needs = ",".join(modinfo(code(file), "depends")).split(",")
         return Module(file, tuple(canonical(n) for n in needs if n))
 
+    def all(self) -> dict[str, Module]:
+        """Every module, by its name."""
+        found = {name: self.find(name) for name in self._files}
+        return {name: module for name, module in found.items() if module is not None}
+
     def closure(self, names: Iterable[str]) -> list[Module]:
         """The modules and all that they need, each after what it needs."""
         order: dict[str, Module] = {}

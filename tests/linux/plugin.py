@@ -19,8 +19,9 @@ from typing import Any
 import pytest
 
 from tests.linux.archive import CACHE, Unavailable
+from tests.linux.built import lacking
 from tests.linux.kernel import SERIES, cached
-from tests.linux.machines import STANDARD
+from tests.linux.machines import MACHINES, STANDARD
 from tests.linux.qemu import GuestFailed
 from tests.linux.run import Run
 
@@ -71,7 +72,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     if HERE is not None or session.config.option.collectonly:
         return
     for (series, machine), tests in found.items():
-        if reason(series) is None:
+        if reason(series, machine) is None:
             folder = session_folder(session.config) / f"{series}-{machine}"
             run = session.config.stash[runs][series, machine] = Run(folder, series, machine)
             run.start(tests)
@@ -83,10 +84,11 @@ def session_folder(config: pytest.Config) -> Path:
     return RUNS / str(told or config.stash.setdefault(alone, uuid.uuid4().hex))
 
 
-def reason(series: str) -> str | None:
-    """Why there are no guests of this kernel here."""
+def reason(series: str, machine: str = STANDARD) -> str | None:
+    """Why there are no guests of this kernel, or no such machine, here."""
     try:
-        cached(series)
+        if missing := lacking(cached(series), MACHINES[machine].needs):
+            return missing
     except Unavailable as missing:
         return str(missing)
     return None if shutil.which("qemu-system-x86_64") else "qemu-system-x86_64 is missing"
@@ -108,7 +110,8 @@ def reports(item: pytest.Item) -> Iterator[pytest.TestReport]:
     run = item.config.stash[runs].get((series, machine))
     if run is None:
         path, line, _ = item.location
-        yield own_report(item, "skipped", (path, (line or 0) + 1, f"Skipped: {reason(series)}"))
+        why = reason(series, machine)
+        yield own_report(item, "skipped", (path, (line or 0) + 1, f"Skipped: {why}"))
         return
     try:
         for told in run.wait(item.nodeid):

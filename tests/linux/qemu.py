@@ -19,6 +19,7 @@ from pathlib import Path
 from rumpci.machines.qemu.launch import BINARY
 from tests.linux import initrd
 from tests.linux.archive import Unavailable
+from tests.linux.built import with_built
 from tests.linux.kernel import Kernel
 from tests.linux.machines import MACHINES, STANDARD, Machine
 
@@ -35,8 +36,6 @@ APPEND = (
     # find the timer broken and panic, the TSC unstable, and processors stalled.
     " no_timer_check tsc=reliable nowatchdog rcupdate.rcu_cpu_stall_suppress=1"
 )
-NVME_BYTES = 64 << 20
-
 NVME_BYTES = 64 << 20
 
 
@@ -99,22 +98,27 @@ class Guest:
         shutil.copy(Path(__file__).parent / "stage2.sh", self.shared)
 
     def _settings(self) -> str:
-        python = Path(sys.executable)
-        inside = (python.resolve(), self.kernel.folder, REPOSITORY / "tests", python)
+        python, kernel = Path(sys.executable), self._kernel()
+        inside = (python.resolve(), kernel.folder, REPOSITORY / "tests", python)
         on_the_way = dict.fromkeys(p for path in inside for p in reversed(path.parents))
         machine = self.machine
         settings = {
             "BIND": " ".join(machine.bind),
-            "FOLDER": self.kernel.folder,
+            "FOLDER": kernel.folder,
             "MODULES": " ".join(machine.modules),
             "OPEN": " ".join(map(str, on_the_way)) if machine.user else "",
             "PYTHON": python,
+            "QUERY": machine.query,
             "REPOSITORY": REPOSITORY,
             "SERIES": self.kernel.series,
             "RUN_AS": USER if machine.user else 0,
             "VENV": python.parents[1],
         }
         return "".join(f"{name}={shlex.quote(str(value))}\n" for name, value in settings.items())
+
+    def _kernel(self) -> Kernel:
+        """With the modules that the machine needs."""
+        return with_built(self.kernel, self.machine.needs, self.job / "modules")
 
     def _boot(self, seconds: float, *, show: bool) -> int:
         """QEMU's exit status; what it says itself goes before the console in a failure's text."""

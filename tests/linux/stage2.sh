@@ -24,6 +24,7 @@ for folder in $OPEN; do [ ! -d "$folder" ] || $b chmod a+rx "$folder"; done
 cd "$REPOSITORY" || exit 1
 export HOME=/run/home PATH="$VENV/bin:/usr/sbin:/usr/bin:/sbin:/bin:/run/bin" TMPDIR=/run/tmp
 export LANG=C.UTF-8 PYTHONDONTWRITEBYTECODE=1 PYTHONPATH="$REPOSITORY" RUMPCI_GUEST="$SERIES"
+export RUMPCI_GUEST_QUERY="$QUERY"
 $b mkdir -m 777 /run/home && $b mkdir -m 1777 /run/tmp
 for pair in $BIND; do "$PYTHON" -m tests.linux.binding "${pair%%=*}" "${pair#*=}" "$RUN_AS"; done
 if [ "$RUN_AS" = 0 ]; then

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.linux import archive, kernel
+from tests.linux import archive, built, kernel
 from tests.linux.initrd import EXECUTABLE, Entry, newc
 from tests.linux.modules import Tree, canonical, dep_file
 
@@ -45,6 +45,56 @@ def test_a_packed_module_is_unpacked(tree: Tree) -> None:
     assert found is not None
     assert found.code().startswith(b"\x7fELF")
     assert canonical(found.file.name) == "irqbypass"
+
+
+@pytest.fixture
+def debian(tmp_path: Path) -> kernel.Kernel:
+    """A kernel without VFIO_NOIOMMU."""
+    folder = tmp_path / "modules"
+    folder.mkdir()
+    module(folder, "vfio.ko", "")
+    module(folder, "vfio-pci.ko", "vfio")
+    (folder / ".config").write_text("CONFIG_VFIO=m\n# CONFIG_VFIO_NOIOMMU is not set\n")
+    return kernel.Kernel("6.1", "6.1.0-1-amd64", tmp_path / "vmlinux", folder, tmp_path / "busybox")
+
+
+NEEDS = ("VFIO_NOIOMMU",)
+
+
+def test_what_a_kernel_lacks_is_named(
+    debian: kernel.Kernel, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.delenv(built.VARIABLE, raising=False)
+    assert built.lacking(debian, ("VFIO",)) is None
+    told = built.lacking(debian, NEEDS)
+    assert told is not None
+    assert "without CONFIG_VFIO_NOIOMMU" in told
+    assert f"{built.VARIABLE}=DIR" in told
+    assert "DIR/6.1.0-1-amd64" in told
+    monkeypatch.setenv(built.VARIABLE, str(tmp_path / "built"))
+    own = tmp_path / "built" / debian.release
+    own.mkdir(parents=True)
+    module(own, "vfio.ko", "")
+    assert built.lacking(debian, NEEDS) == told, "these modules have it as little"
+
+
+def test_modules_that_were_built_take_their_place(
+    debian: kernel.Kernel, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    own = tmp_path / "built" / debian.release
+    own.mkdir(parents=True)
+    module(own, "vfio.ko", "iommufd")
+    with (own / "vfio.ko").open("ab") as file:
+        file.write(b"parm=enable_unsafe_noiommu_mode:bool\0")
+    module(own, "iommufd.ko", "")
+    monkeypatch.setenv(built.VARIABLE, str(tmp_path / "built"))
+    assert built.lacking(debian, NEEDS) is None
+    assert built.with_built(debian, (), tmp_path / "none") is debian, "nobody needs them"
+    merged = built.with_built(debian, NEEDS, tmp_path / "merged")
+    assert (merged.folder / "vfio.ko").read_bytes() == (own / "vfio.ko").read_bytes()
+    lines = (merged.folder / "modules.dep").read_text().splitlines()
+    assert "vfio_pci.ko: vfio.ko iommufd.ko" in lines
+    assert (debian.folder / "vfio.ko").read_bytes() != (own / "vfio.ko").read_bytes()
 
 
 def test_an_archive_has_every_byte_where_the_format_says() -> None:

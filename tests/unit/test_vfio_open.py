@@ -11,13 +11,15 @@ import pytest
 from rumpci.errors import (
     BadURL,
     DeviceBusy,
+    HostRefused,
     HostUnavailable,
     NoSuchDevice,
     RumpciError,
 )
 from rumpci.host import Address, Feature, Space
 from rumpci.hosts import open_host
-from rumpci.hosts.vfio.host import Options, VfioHost
+from rumpci.hosts.vfio.group import Options
+from rumpci.hosts.vfio.host import VfioHost
 from rumpci.machines import sysfs
 from tests.unit.sysfs_tree import Tree
 
@@ -156,19 +158,78 @@ def test_a_host_lists_what_it_names_and_bridges(tree: Tree) -> None:
     host.close()
 
 
-@pytest.mark.parametrize(
-    ("allowed", "why"), [(None, "VFIO_NOIOMMU"), ("N", "not told"), ("Y", "not know yet")]
-)
-def test_without_an_iommu(tree: Tree, allowed: str | None, why: str) -> None:
+def without_iommu(tree: Tree, allowed: str = "Y") -> VfioHost:
+    parameter = tree.root / "sys/module/vfio/parameters/enable_unsafe_noiommu_mode"
+    parameter.parent.mkdir(parents=True)
+    parameter.write_text(f"{allowed}\n")
+    options = Options(2 << 20, noiommu=True, root=tree.root)
+    return VfioHost(f"vfio:{NAME}?noiommu=yes", [AT], options)
+
+
+def in_made_up_group(tree: Tree) -> None:
+    """As vfio makes it where there is no IOMMU."""
     tree.function(NAME)
-    if allowed:
-        parameter = tree.root / "sys/module/vfio/parameters/enable_unsafe_noiommu_mode"
-        parameter.parent.mkdir(parents=True)
-        parameter.write_text(f"{allowed}\n")
+    (tree.root / "sys/kernel/iommu_groups/1/name").write_text("vfio-noiommu\n")
+
+
+def test_no_kernel_does_without_an_iommu_unasked(tree: Tree) -> None:
     options = Options(1 << 20, noiommu=True, root=tree.root)
-    with pytest.raises(HostUnavailable, match=why) as caught:
-        VfioHost("vfio:01:00.0?noiommu=yes", [AT], options)
+    with pytest.raises(HostUnavailable, match="VFIO_NOIOMMU") as caught:
+        VfioHost(f"vfio:{NAME}?noiommu=yes", [AT], options)
     assert caught.value.errno == errno.EOPNOTSUPP
+    with pytest.raises(HostUnavailable, match="not told") as caught:
+        without_iommu(tree, "N")
+    assert caught.value.errno == errno.EOPNOTSUPP
+
+
+@pytest.mark.parametrize(
+    ("broken", "kind", "number", "why", "remedy"),
+    [
+        (nothing, NoSuchDevice, errno.ENXIO, "no function", "lspci"),
+        (no_iommu, HostUnavailable, errno.ENODEV, "before the kernel was told", "bind it again"),
+        (bound_elsewhere, DeviceBusy, errno.EBUSY, "driver nvme has it", "rumpci bind"),
+        (no_module, HostRefused, errno.EINVAL, "an IOMMU keeps it (group 1)", "noiommu=yes out"),
+        (in_made_up_group, HostUnavailable, errno.ENOENT, "dev/vfio/vfio", "modprobe vfio"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_had_without_an_iommu(
+    tree: Tree, broken: Callable[[Tree], None], kind: type[RumpciError],
+    number: int, why: str, remedy: str,
+) -> None:  # fmt: skip
+    broken(tree)
+    with pytest.raises(kind) as caught:
+        without_iommu(tree)
+    assert caught.value.errno == number
+    assert why in caught.value.why
+    assert remedy in caught.value.remedy
+
+
+def test_without_an_iommu_it_warns_each_time(tree: Tree, caplog: pytest.LogCaptureFixture) -> None:
+    in_made_up_group(tree)
+    tree.node("vfio")
+    tree.node("noiommu-1")
+    host = without_iommu(tree)
+    assert "nothing keeps its devices from any memory" in caplog.text
+    assert Feature.IOMMU not in host.features
+    host.close()
+
+
+def test_nobody_does_without_an_iommu_by_mistake(tree: Tree) -> None:
+    in_made_up_group(tree)
+    with pytest.raises(HostUnavailable, match="no IOMMU keeps it") as caught:
+        opened(tree)
+    assert caught.value.errno == errno.ENODEV
+    assert "?noiommu=yes" in caught.value.remedy
+
+
+def test_a_kernel_without_nodes_of_devices(tree: Tree) -> None:
+    tree.function(NAME)
+    options = Options(1 << 20, via="iommufd", root=tree.root)
+    with pytest.raises(HostUnavailable, match="VFIO_DEVICE_CDEV"):
+        VfioHost(f"vfio:{NAME}?via=iommufd", [AT], options)
+    (tree.devices / NAME / "vfio-dev" / "vfio0").mkdir(parents=True)
+    with pytest.raises(HostUnavailable, match=r"no .*/dev/iommu.*modprobe iommufd"):
+        VfioHost(f"vfio:{NAME}?via=iommufd", [AT], options)
 
 
 @pytest.mark.parametrize(
@@ -182,6 +243,7 @@ def test_without_an_iommu(tree: Tree, allowed: str | None, why: str) -> None:
         "vfio:01:00.0?noiommu=1",
         "vfio:01:00.0?unmap=never",
         "vfio:01:00.0?via=sea",
+        "vfio:01:00.0?noiommu=yes&via=iommufd",
     ],
 )
 def test_urls_that_are_none(url: str) -> None:

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import struct
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import cast
 
 import pytest
 
 from rumpci._native import BusSpaceHandle, Region as Mapped, bus_space_read_4
-from rumpci.errors import NotSupported
-from rumpci.hosts.vfio import abi
+from rumpci.errors import DeviceBusy, NotSupported
+from rumpci.host import Address
+from rumpci.hosts.vfio import abi, iommufd
 from rumpci.hosts.vfio.container import IommuInfo
+from rumpci.hosts.vfio.device import VfioDevice
 from rumpci.hosts.vfio.region import Region
+from rumpci.hosts.vfio.reset import hot_reset
 from rumpci.machines.kernellog import KernelLog, parse
 
 HEADER = Path("/usr/include/linux/vfio.h")
@@ -187,3 +192,75 @@ def test_mapped_and_trapped_parts_of_a_window_agree(region: Region) -> None:
         assert bus_space_read_4(None, handle, position) == (position + 0x10) % P // 4
     window.mapping.revoke()
     assert bus_space_read_4(None, handle, 2 * P) == 4
+
+
+# ---- hot resets ----------------------------------------------------------------------
+
+
+class Opened:
+    """As much of a device as a hot reset looks at."""
+
+    fd = -1
+
+    class function:  # noqa: N801
+        address = Address(0, 1, 0, 0)
+
+
+def kernel_says(monkeypatch: pytest.MonkeyPatch, flags: int, *dependents: bytes) -> list[bytes]:
+    """A kernel that answers a question about hot resets, and notes the requests."""
+    requests = list[bytes]()
+
+    def ioctl(_fd: int, request: int, data: bytearray) -> int:
+        if request == abi.Request.DEVICE_GET_PCI_HOT_RESET_INFO:
+            answer = struct.pack("<III", 12, flags, len(dependents)) + b"".join(dependents)
+            data[: len(answer)] = answer
+        else:
+            requests.append(bytes(data))
+        return 0
+
+    monkeypatch.setattr("fcntl.ioctl", ioctl)
+    return requests
+
+
+def dependent(number: int, function: int) -> bytes:
+    return struct.pack("<IHBB", number, 0, 1, function)
+
+
+def test_a_hot_reset_needs_every_group(monkeypatch: pytest.MonkeyPatch) -> None:
+    device = cast("VfioDevice", Opened())
+    requests = kernel_says(monkeypatch, 0, dependent(7, 0), dependent(8, 1))
+    with pytest.raises(DeviceBusy, match=r"reset 0000:01:00\.1 \(group 8\), too"):
+        hot_reset(device, {7: 33})
+    assert hot_reset(device, {7: 33, 8: 34}) == "hot reset of its bus"
+    assert requests == [struct.pack("<IIIii", 20, 0, 2, 33, 34)]
+
+
+def test_a_hot_reset_by_an_iommufd_names_devices(monkeypatch: pytest.MonkeyPatch) -> None:
+    device = cast("VfioDevice", Opened())
+    theirs = abi.DEVID_NOT_OWNED
+    requests = kernel_says(monkeypatch, 1, dependent(5, 0), dependent(theirs, 1))
+    with pytest.raises(DeviceBusy, match=r"reset 0000:01:00\.1, too"):
+        hot_reset(device, {})
+    assert requests == []
+    requests = kernel_says(monkeypatch, 3, dependent(5, 0), dependent(0, 1))
+    hot_reset(device, {})
+    assert requests == [struct.pack("<III", 12, 0, 0)]
+
+
+def test_as_many_ranges_as_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An iommufd that has more ranges than there is room for says how many."""
+    many = [(at << 20, (at << 20) + 0xFFFF) for at in range(100)]
+
+    def ioctl(_fd: int, request: int, data: iommufd.IoasRanges) -> int:
+        assert request == iommufd.IOAS_IOVA_RANGES
+        room, data.num_iovas = data.num_iovas, len(many)
+        if room < len(many):
+            raise OSError(errno.EMSGSIZE, "Message too long")
+        found = (abi.IovaRange * len(many)).from_address(data.allowed_iovas)
+        for one, (start, end) in zip(found, many, strict=True):
+            one.start, one.end = start, end
+        return 0
+
+    monkeypatch.setattr("fcntl.ioctl", ioctl)
+    info = iommufd.ranges_of(-1, 1)
+    assert list(info.ranges) == [(start, end + 1) for start, end in many]

@@ -51,6 +51,14 @@ class SysFunction:
         """Whether it has buses behind it, and is nobody's but the kernel's."""
         return self.header in (1, 2)
 
+    @property
+    def without_iommu(self) -> bool:
+        """Whether vfio made its group, with no IOMMU behind it (VFIO_NOIOMMU)."""
+        try:
+            return (self.directory / "iommu_group/name").read_text().strip() == "vfio-noiommu"
+        except OSError:
+            return False
+
     def siblings(self) -> list[SysFunction]:
         """Every function of its IOMMU group, itself among them, in bus order."""
         group = self.directory / "iommu_group" / "devices"

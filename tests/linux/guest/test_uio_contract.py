@@ -7,8 +7,9 @@ from collections.abc import Iterator
 import pytest
 
 from rumpci.host import Host
+from tests.contract.test_features import *  # noqa: F403
 from tests.contract.test_host_contract import *  # noqa: F403  # every test of it
-from tests.linux.binding import EDU, EDU_2
+from tests.linux.binding import COM, E1000E, EDU, EDU_2
 from tests.pci4_served import opened
 
 pytestmark = pytest.mark.machine("uio")
@@ -16,5 +17,5 @@ pytestmark = pytest.mark.machine("uio")
 
 @pytest.fixture  # type: ignore[no-redef]
 def host() -> Iterator[Host]:
-    with opened(f"uio:{EDU},{EDU_2}") as made:
+    with opened(f"uio:{EDU},{EDU_2},{COM},{E1000E}") as made:
         yield made

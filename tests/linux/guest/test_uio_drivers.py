@@ -21,6 +21,7 @@ from rumpci.guard import Guard
 from rumpci.hosts import open_host
 from rumpci.machines.uio.machine import UioMachine
 from tests.linux.binding import COM, DEVICES, EDU, NVME
+from tests.linux.guest import nvme_image
 from tests.unit import edu_dma
 from tests.unit.edu_dma import pattern
 
@@ -91,23 +92,7 @@ def test_nvme_keeps_what_was_written(intr: str) -> None:
 
 
 def test_the_image_by_its_sha256() -> None:
-    """All of it, written by the driver polled and read by the driver with INTx."""
-    chance = random.Random(1)  # noqa: S311
-    wrote, read = hashlib.sha256(), hashlib.sha256()
-    with attached(NVME, Nvme, intr="poll") as nvme:
-        assert isinstance(nvme, Nvme)
-        disk = nvme.disks[0]
-        step = CHUNK // disk.block_size
-        parts = range(0, min(disk.blocks, 16 * step), step)
-        for first in parts:
-            data = chance.randbytes(CHUNK)
-            wrote.update(data)
-            disk.write(first, data)
-    with attached(NVME, Nvme, intr="intx") as nvme:
-        assert isinstance(nvme, Nvme)
-        for first in parts:
-            read.update(nvme.disks[0].read(first, step))
-    assert read.hexdigest() == wrote.hexdigest()
+    nvme_image.goes_there_and_back(attached)
 
 
 def test_com_on_ports(capfd: pytest.CaptureFixture[str]) -> None:

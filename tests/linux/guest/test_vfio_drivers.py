@@ -17,6 +17,8 @@ from rumpci.drivers.nvme import Nvme
 from rumpci.hosts import open_host
 from rumpci.load import load_classes
 from tests.linux.binding import COM, E1000E, NVME
+from tests.linux.guest import nvme_image
+from tests.linux.guest.urls import vfio
 
 pytestmark = pytest.mark.machine("vfio")
 EXAMPLES = Path(__file__).parents[3] / "examples"
@@ -28,7 +30,7 @@ def attached(address: str, driver: type[Driver], **properties: str) -> Iterator[
     name = driver.__name__.lower()
     with (
         own_cpu(),
-        contextlib.closing(open_host(f"vfio:{address}")) as host,
+        contextlib.closing(open_host(vfio(address))) as host,
         Autoconf(host, properties={name: properties}) as autoconf,
     ):
         (made,) = autoconf.attach([driver])
@@ -47,6 +49,10 @@ def test_nvme_keeps_what_was_written(intr: str) -> None:
         disk.write(first, data)
         read = disk.read(first, CHUNK // disk.block_size)
     assert hashlib.sha256(read).digest() == hashlib.sha256(data).digest()
+
+
+def test_the_image_by_its_sha256() -> None:
+    nvme_image.goes_there_and_back(attached)
 
 
 def test_com_echoes_in_its_own_loop() -> None:

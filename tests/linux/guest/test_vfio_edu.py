@@ -13,11 +13,12 @@ from rumpci.drivers.edu import Edu
 from rumpci.drivers.edureg import EDU_DMA_MAX
 from rumpci.hosts import open_host
 from tests.linux.binding import EDU
+from tests.linux.guest.urls import vfio
 from tests.unit import edu_dma
 from tests.unit.edu_dma import Bench, attached
 
 pytestmark = pytest.mark.machine("vfio")
-URL = f"vfio:{EDU}"
+URL = vfio(EDU)
 
 
 @pytest.fixture

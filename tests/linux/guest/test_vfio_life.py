@@ -26,11 +26,12 @@ from rumpci.host import Address, Host, IntrType
 from rumpci.host_dma import Direction, MapSpec, MemorySpec, Piece
 from rumpci.hosts import open_host
 from rumpci.hosts.vfio.claim import VfioClaim
-from rumpci.hosts.vfio.container import Type1Container
+from rumpci.hosts.vfio.group import CONTAINERS
 from rumpci.hosts.vfio.host import VfioHost
 from rumpci.machines import sysfs
 from tests.linux import binding
 from tests.linux.binding import BLOCKER, DEVICES, EDU, EDU_2, NVME, SHARED
+from tests.linux.guest.urls import VIA_IOMMUFD, vfio
 
 pytestmark = pytest.mark.machine("vfio")
 AT = Address.parse(EDU)
@@ -41,7 +42,7 @@ AS_USER = pytest.mark.skipif(os.geteuid() == 0, reason="root may all: the machin
 
 @pytest.fixture
 def host() -> Iterator[VfioHost]:
-    with contextlib.closing(open_host(f"vfio:{EDU}")) as made:
+    with contextlib.closing(open_host(vfio(EDU))) as made:
         assert isinstance(made, VfioHost)
         yield made
 
@@ -67,9 +68,9 @@ def test_what_a_kernel_driver_has(host: VfioHost) -> None:
     names = [entry.name for entry in sorted(DEVICES.iterdir())]
     name = next(name for name in names if binding.bound(name) == "virtio-pci")
     with pytest.raises(DeviceBusy, match="driver virtio-pci has it"):
-        open_host(f"vfio:{name}")
+        open_host(vfio(name))
     with pytest.raises(NoSuchDevice, match="no function"):
-        open_host("vfio:0000:77:00.0")
+        open_host(vfio("0000:77:00.0"))
 
 
 @AS_ROOT
@@ -78,14 +79,15 @@ def test_a_group_that_is_not_viable() -> None:
     (DEVICES / SHARED / "driver_override").write_text("vfio-pci")
     Path("/sys/bus/pci/drivers_probe").write_text(SHARED)
     with pytest.raises(DeviceBusy, match=rf"not viable.*{BLOCKER} \(virtio-pci\)") as caught:
-        open_host(f"vfio:{SHARED}")
+        open_host(vfio(SHARED))
     assert f"rumpci bind {BLOCKER} vfio-pci" in caught.value.remedy
     group = sysfs.find(Address.parse(SHARED))
     assert group
+    container = CONTAINERS["iommufd" if VIA_IOMMUFD else "group"]
     with pytest.raises(DeviceBusy, match="not viable"):  # what the kernel says of it
-        Type1Container(group)
+        container(group, Path("/"))
     binding.unbind(BLOCKER)
-    with contextlib.closing(open_host(f"vfio:{SHARED}")) as host:
+    with contextlib.closing(open_host(vfio(SHARED))) as host:
         assert host.claim(Address.parse(SHARED), "one").conf_read(0) == 0x11E8_1234
     binding.unbind(SHARED)
 
@@ -100,7 +102,7 @@ def test_a_node_of_roots() -> None:
             os.setgroups([])
             os.setgid(1000)
             os.setuid(1000)
-            open_host(f"vfio:{EDU}")
+            open_host(vfio(EDU))
         except HostUnavailable as error:
             os.write(writing, f"{error.errno} {error}".encode())
         finally:
@@ -110,7 +112,8 @@ def test_a_node_of_roots() -> None:
     with open(reading, "rb") as file:
         said = file.read().decode()
     assert said.startswith(f"{errno.EACCES} ")
-    assert f"user 1000 may not open /dev/vfio/{binding.group(EDU)}" in said
+    node = "/dev/iommu" if VIA_IOMMUFD else f"/dev/vfio/{binding.group(EDU)}"
+    assert f"user 1000 may not open {node}" in said
     assert "chown 1000" in said
 
 
@@ -209,7 +212,7 @@ def test_reset_is_not_supported_by_edu(claim: VfioClaim) -> None:
 
 
 def test_reset_kills_windows() -> None:
-    with contextlib.closing(open_host(f"vfio:{NVME}")) as other:
+    with contextlib.closing(open_host(vfio(NVME))) as other:
         claim = other.claim(Address.parse(NVME), "test0")
         assert isinstance(claim, VfioClaim)
         window = claim.window(0, 0, 0x2000)
@@ -220,7 +223,7 @@ def test_reset_kills_windows() -> None:
 
 
 def test_two_groups_are_apart() -> None:
-    with contextlib.closing(open_host(f"vfio:{EDU},{EDU_2}")) as both:
+    with contextlib.closing(open_host(vfio(EDU, EDU_2))) as both:
         claims = [both.claim(Address.parse(name), name) for name in (EDU, EDU_2)]
         assert [usage.who for usage in both.dma_usage()] == [EDU, EDU_2]
         for claim in claims:
@@ -246,7 +249,7 @@ def test_decoding_off_is_no_crash(host: Host, claim: VfioClaim) -> None:
 
 
 def test_lazily_what_is_loaded_again_stays_until_it_is_freed() -> None:
-    with contextlib.closing(open_host(f"vfio:{EDU}?unmap=lazy")) as lazy:
+    with contextlib.closing(open_host(vfio(EDU, more="unmap=lazy"))) as lazy:
         claim = lazy.claim(AT, "test0")
         memory = claim.dma_alloc(MemorySpec(PAGE))
         dmamap = claim.dma_map(MapSpec(PAGE, 1, PAGE))
@@ -264,7 +267,7 @@ def test_lazily_what_is_loaded_again_stays_until_it_is_freed() -> None:
 def test_configuration_space_beyond_what_sysfs_shows_to_users() -> None:
     """A user sees 64 bytes there; the rest comes from the device, opened for a moment."""
     at = Address.parse(NVME)
-    with contextlib.closing(open_host(f"vfio:{NVME}")) as other:
+    with contextlib.closing(open_host(vfio(NVME))) as other:
         first = other.conf_read(at, 0x34) & 0xFF
         chain = other.conf_read(at, first)
         assert chain & 0xFF in (1, 5, 0x10, 0x11), "a capability"

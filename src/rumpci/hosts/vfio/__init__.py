@@ -5,7 +5,8 @@ them, it takes interrupts, and it owns what must not be written.  An ordinary us
 this once the group's node (/dev/vfio/NUMBER) is theirs.
 
     abi.py         the kernel's interface        container.py   what a group's devices reach
-    iommufd.py     the same, by an iommufd
+    iommufd.py     the same, by an iommufd        noiommu.py     nothing that keeps them
+    group.py       which of these, and its mirror
     device.py      an open device                dma.py, maps.py   the mirror, over a container
     region.py      BARs and configuration space  interrupts.py  INTx, MSI, MSI-X
     watch.py       who hears of an unplug        claim.py, host.py   the seam
@@ -19,7 +20,8 @@ from rumpci.errors import BadURL
 from rumpci.host import Address
 from rumpci.hosts.keys import memory_size, scatter_seed
 from rumpci.hosts.url import HostURL
-from rumpci.hosts.vfio.host import CONTAINERS, Options, VfioHost
+from rumpci.hosts.vfio.group import CONTAINERS, Options
+from rumpci.hosts.vfio.host import VfioHost
 
 KEYS = ("memory", "scatter", "noiommu", "unmap", "via")
 _MEMORY_MIN, _MEMORY_MAX = 1 << 20, 1 << 40
@@ -36,12 +38,16 @@ def open_url(url: HostURL) -> VfioHost:
     addresses = [Address.parse(text) for text in re.split(",", url.place)]
     if len(set(addresses)) < len(addresses):
         raise BadURL(f"host {url.text!r}", "an address is given twice", "give each one once")
-    memory = memory_size(url.params.get("memory", "64M"), _MEMORY_MIN, _MEMORY_MAX)
+    noiommu = _noiommu(url.params)
+    usual = "16M" if noiommu else "64M"  # without an IOMMU, all of it is taken at once
+    memory = memory_size(url.params.get("memory", usual), _MEMORY_MIN, _MEMORY_MAX)
     scatter = scatter_seed(url.params.get("scatter"))
     via = url.params.get("via", "group")
     if via not in CONTAINERS:
         raise BadURL(f"via={via}", "no such way", f"write one of: {', '.join(CONTAINERS)}")
-    options = Options(memory, scatter, _noiommu(url.params), _lazy(url.params), via)
+    if noiommu and "via" in url.params:
+        raise BadURL(f"via={via}", "without an IOMMU there is one way", "leave via= out")
+    options = Options(memory, scatter, noiommu, _lazy(url.params), via)
     return VfioHost(url.text, addresses, options)
 
 

@@ -74,6 +74,7 @@ SET_NONE, SET_BOOL, SET_EVENTFD = 1 << 0, 1 << 1, 1 << 2
 SET_MASK, SET_UNMASK, SET_TRIGGER = 1 << 3, 1 << 4, 1 << 5
 IOMMU_PGSIZES, IOMMU_CAPS = 1 << 0, 1 << 1
 IOMMU_CAP_IOVA_RANGE, IOMMU_CAP_DMA_AVAIL = 1, 3
+HOT_RESET_DEVID, DEVID_NOT_OWNED = 1 << 0, 0xFFFF_FFFF  # by an iommufd: devices, not groups
 MAP_READ, MAP_WRITE = 1 << 0, 1 << 1  # the device's view
 
 
@@ -186,7 +187,10 @@ class HotResetInfo(Sized):
 
 
 class Dependent(ctypes.Structure):
-    """vfio_pci_dependent_device: a function that a hot reset resets, too."""
+    """vfio_pci_dependent_device: a function that a hot reset resets, too.
+
+    With HOT_RESET_DEVID in the answer's flags, `group` is the device's number in the iommufd.
+    """
 
     _fields_ = (("group", u32), ("segment", u16), ("bus", u8), ("devfn", u8))
 

@@ -18,9 +18,10 @@ from rumpci.guard.shimrun import ShimRunner
 from rumpci.host import Function, IntrType
 from rumpci.host_dma import Fault, MapSpec, MemorySpec
 from rumpci.hosts.vfio.device import Notices, VfioDevice
-from rumpci.hosts.vfio.dma import GroupMirror, Memory
+from rumpci.hosts.vfio.group import Mirrored
 from rumpci.hosts.vfio.interrupts import VfioInterrupt, VfioInterrupts
 from rumpci.hosts.vfio.reset import hot_reset, reset_function
+from rumpci.machines.machine import Memory
 
 log = logging.getLogger("rumpci.vfio")
 _SETTLE = 0.1  # seconds: PCI Express 4.0, 6.6.2; the kernel's own resets wait by themselves
@@ -34,7 +35,7 @@ class VfioClaim(Holding):
         device: VfioDevice,
         function: Function,
         who: str,
-        mirror: GroupMirror,
+        mirror: Mirrored,
         on_release: Callable[[VfioClaim], None],
         recorder: Recorder,
         unit: Callable[[str], int],

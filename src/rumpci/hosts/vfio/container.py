@@ -1,6 +1,7 @@
 """A container of type 1: which memory of this process the devices of a group reach.
 
-Container       what the host needs of it; iommufd.py has its sibling
+Opener          what the host needs of it to open devices; noiommu.py has one that is no more
+Container       one that lets them reach memory, too; iommufd.py has a sibling of
 Type1Container  /dev/vfio/vfio with the type 1 IOMMU, version 2, and one group
 """
 
@@ -14,12 +15,12 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 from rumpci.errors import HostRefused, NoDmaMemory
 from rumpci.host_dma import PAGE_SIZE, Direction
 from rumpci.hosts.vfio import abi, errors
-from rumpci.hosts.vfio.abi import Request
+from rumpci.hosts.vfio.abi import IommuType, Request
 from rumpci.machines.sysfs import SysFunction
 
 _FLAGS = {
@@ -59,7 +60,17 @@ class IommuInfo:
         return [*holes, (at, top)] if at < top else holes
 
 
-class Container(Protocol):
+class Opener(Protocol):
+    """Where the devices of one IOMMU group are opened."""
+
+    def open_device(self, function: SysFunction) -> int:
+        """A descriptor of a function of the group, new.  Raises DeviceBusy, HostRefused."""
+
+    def close(self) -> None:
+        """Let everything go.  Closing twice does nothing."""
+
+
+class Container(Opener, Protocol):
     """What the devices of one IOMMU group reach, and where devices are opened."""
 
     info: IommuInfo
@@ -73,40 +84,39 @@ class Container(Protocol):
     def unmap(self, addr: int, size: int) -> None:
         """Take back all maps that lie in [addr, addr + size); none may lie across its ends."""
 
-    def open_device(self, function: SysFunction) -> int:
-        """A descriptor of a function of the group, new.  Raises DeviceBusy, HostRefused."""
 
-    def close(self) -> None:
-        """Let everything go.  Closing twice does nothing."""
-
-
-class Type1Container:
-    """One group in a container of its own, so that no other group's devices reach its memory.
+class GroupContainer:
+    """One group in a container of its own, whose IOMMU is of a `kind`.
 
     Raises DeviceBusy (EBUSY), HostUnavailable, HostRefused (EINVAL).
     """
 
+    kind: ClassVar[IommuType]
+    prefix: ClassVar[str] = ""
+    """What the name of a group's node begins with, before its number."""
+
     def __init__(self, function: SysFunction, root: Path = Path("/")) -> None:
         tried = f"opening the IOMMU group of {function.address}"
-        nodes = root / errors.NODES
+        container, group = errors.group_nodes(function, root, self.prefix)
         with contextlib.ExitStack() as made:
-            self._container = open_node(tried, nodes / "vfio", made)
-            self._group = open_node(tried, nodes / str(function.group), made)
-            self._check_version(tried)
+            self._container = open_node(tried, container, made)
+            self._group = open_node(tried, group, made)
             self._check_viable(tried, function)
             self._join(tried)
-            self.info = self._get_info()
+            self._joined(function)
             self._open = made.pop_all()
-        self._map = abi.DmaMapping()
-        self._unmap = abi.DmaUnmapping()
+
+    def _joined(self, function: SysFunction) -> None:
+        """The group is in the container: what else is to be done at first."""
 
     def _check_version(self, tried: str) -> None:
+        """What the kernel says depends on the group in the container."""
         version = fcntl.ioctl(self._container, Request.GET_API_VERSION)
-        found = fcntl.ioctl(self._container, Request.CHECK_EXTENSION, abi.IommuType.TYPE1V2)
+        found = fcntl.ioctl(self._container, Request.CHECK_EXTENSION, self.kind)
         if version != abi.API_VERSION or not found:
             raise HostRefused(
                 tried,
-                f"VFIO of version {version}, type 1 IOMMU: {'there' if found else 'not there'}",
+                f"VFIO of version {version}, {self.kind.name}: {'there' if found else 'not there'}",
                 "load vfio_iommu_type1: `modprobe vfio_iommu_type1`",
             )
 
@@ -120,7 +130,8 @@ class Type1Container:
         container = ctypes.c_int32(self._container)
         try:
             fcntl.ioctl(self._group, Request.GROUP_SET_CONTAINER, container)
-            fcntl.ioctl(self._container, Request.SET_IOMMU, abi.IommuType.TYPE1V2)
+            self._check_version(tried)
+            fcntl.ioctl(self._container, Request.SET_IOMMU, self.kind)
         except OSError as error:
             remedy = "see the kernel's messages (dmesg)"
             if error.errno == errno.EPERM:
@@ -129,6 +140,43 @@ class Type1Container:
                     "allow_unsafe_interrupts=1 takes that risk"
                 )
             raise HostRefused(tried, f"its IOMMU: {error.strerror}", remedy) from error
+
+    def open_device(self, function: SysFunction) -> int:
+        """See Opener."""
+        # a mutable buffer: for an immutable one, the descriptor would be made and lost
+        name = bytearray(f"{function.address}\0", "ascii")
+        tried = f"opening {function.address}"
+        try:
+            fd = int(fcntl.ioctl(self._group, Request.GROUP_GET_DEVICE_FD, name))
+        except OSError as error:
+            if error.errno in (errno.ENODEV, errno.EBUSY):
+                raise errors.bound_elsewhere(tried, function) from error
+            raise HostRefused(
+                tried, f"the kernel says: {error.strerror}", "see its messages (dmesg)"
+            ) from error
+        os.set_inheritable(fd, False)
+        return fd
+
+    def close(self) -> None:
+        """See Opener."""
+        self._open.close()
+
+    @property
+    def group(self) -> int:
+        """The group's descriptor, which a hot reset wants as proof."""
+        return self._group
+
+
+class Type1Container(GroupContainer):
+    """A container whose IOMMU keeps its group's devices to what is mapped, and nobody else's."""
+
+    kind = IommuType.TYPE1V2
+
+    def _joined(self, function: SysFunction) -> None:
+        del function
+        self.info = self._get_info()
+        self._map = abi.DmaMapping()
+        self._unmap = abi.DmaUnmapping()
 
     def _get_info(self) -> IommuInfo:
         answer = bytearray(_ANSWER)
@@ -165,31 +213,6 @@ class Type1Container:
         request = self._unmap
         request.flags, request.iova, request.size = 0, addr, size
         fcntl.ioctl(self._container, Request.IOMMU_UNMAP_DMA, request)
-
-    def open_device(self, function: SysFunction) -> int:
-        """See Container."""
-        # a mutable buffer: for an immutable one, the descriptor would be made and lost
-        name = bytearray(f"{function.address}\0", "ascii")
-        tried = f"opening {function.address}"
-        try:
-            fd = int(fcntl.ioctl(self._group, Request.GROUP_GET_DEVICE_FD, name))
-        except OSError as error:
-            if error.errno in (errno.ENODEV, errno.EBUSY):
-                raise errors.bound_elsewhere(tried, function) from error
-            raise HostRefused(
-                tried, f"the kernel says: {error.strerror}", "see its messages (dmesg)"
-            ) from error
-        os.set_inheritable(fd, False)
-        return fd
-
-    def close(self) -> None:
-        """See Container."""
-        self._open.close()
-
-    @property
-    def group(self) -> int:
-        """The group's descriptor, which a hot reset wants as proof."""
-        return self._group
 
 
 def open_node(tried: str, node: Path, made: contextlib.ExitStack) -> int:

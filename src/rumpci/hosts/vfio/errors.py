@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import os
 import resource
+from collections.abc import Iterable
 from pathlib import Path
 
 from rumpci.errors import (
@@ -22,6 +23,8 @@ from rumpci.host import Address
 from rumpci.machines.sysfs import SysFunction
 
 NODES = "dev/vfio"
+NOIOMMU = "noiommu-"
+"""What the name of a group's node begins with, where no IOMMU keeps it."""
 _HARMLESS = ("vfio-pci", "pci-stub", "pcieport", "shpchp")
 """Drivers that leave a group viable: they do no DMA.  Linux: vfio_dev_driver_allowed."""
 
@@ -85,10 +88,14 @@ def no_node(tried: str, node: Path) -> HostUnavailable:
     )
 
 
-def check_nodes(tried: str, function: SysFunction, root: Path) -> None:
-    """Raise HostUnavailable (ENOENT, EACCES) unless the group's nodes can be opened."""
-    for name in ("vfio", str(function.group)):
-        node = root / NODES / name
+def group_nodes(function: SysFunction, root: Path, prefix: str = "") -> tuple[Path, Path]:
+    """The container's node, and the group's."""
+    return root / NODES / "vfio", root / NODES / f"{prefix}{function.group}"
+
+
+def check_nodes(tried: str, nodes: Iterable[Path]) -> None:
+    """Raise HostUnavailable (ENOENT, EACCES) unless the nodes can be opened."""
+    for node in nodes:
         if not node.exists():
             raise no_node(tried, node)
         if not os.access(node, os.R_OK | os.W_OK):
@@ -100,12 +107,24 @@ def cannot_open(tried: str, node: Path, error: OSError) -> RumpciError:
     if error.errno == errno.ENOENT:
         return no_node(tried, node)
     if error.errno == errno.EBUSY:
-        return DeviceBusy(
-            tried, f"{node} is open in another process", "end that one: a group has one user"
+        return in_use(tried, node)
+    if error.errno == errno.EPERM and node.name.startswith(NOIOMMU):
+        return HostUnavailable(
+            tried,
+            f"{node} is for who may do anything to this computer (CAP_SYS_RAWIO)",
+            "be root; or use a machine with an IOMMU, which needs no privilege",
+            errno=errno.EPERM,
         )
     if error.errno in (errno.EACCES, errno.EPERM):
         return not_allowed(tried, node, error.errno)
     return HostRefused(tried, f"{node}: {error.strerror}", "see the kernel's messages (dmesg)")
+
+
+def in_use(tried: str, node: Path) -> DeviceBusy:
+    """Another process, or another host of this one, has it."""
+    return DeviceBusy(
+        tried, f"{node} is open in another process", "end that one: a group has one user"
+    )
 
 
 def not_allowed(tried: str, node: Path, number: int = errno.EACCES) -> HostUnavailable:
@@ -118,19 +137,50 @@ def not_allowed(tried: str, node: Path, number: int = errno.EACCES) -> HostUnava
     )
 
 
-def no_noiommu(tried: str, root: Path) -> HostUnavailable:
-    """The kernel cannot do without an IOMMU, or is not told to; or we cannot yet."""
+def wild_dma(url: str) -> str:
+    """What a user of this mode is told every time."""
+    return (
+        f"{url}: nothing keeps its devices from any memory of this computer: a bus address that is "
+        "wrong overwrites the kernel, or another program; with an IOMMU, leave noiommu=yes out"
+    )
+
+
+def check_allowed(tried: str, root: Path) -> None:
+    """Raise HostUnavailable (EOPNOTSUPP) unless the kernel does without an IOMMU, if told to."""
     allowed = _read(root / "sys/module/vfio/parameters/enable_unsafe_noiommu_mode").strip()
+    if allowed == "Y":
+        return
     if not allowed:
-        why = "this kernel was built without VFIO_NOIOMMU (Debian's are)"
-        remedy = "use a machine with an IOMMU, or a kernel that has the option"
-    elif allowed == "N":
+        why = "this kernel was built without VFIO_NOIOMMU (Debian's are), or has no vfio loaded"
+        remedy = "use a machine with an IOMMU, or uio:, or a kernel that has the option"
+    else:
         why = "the module vfio is not told to allow it"
         remedy = "echo 1 > /sys/module/vfio/parameters/enable_unsafe_noiommu_mode, then bind again"
-    else:
-        why = "rumpci does not know yet where memory is without an IOMMU"
-        remedy = "switch the IOMMU on, and leave noiommu= out"
-    return HostUnavailable(tried, why, remedy, errno=errno.EOPNOTSUPP)
+    raise HostUnavailable(tried, why, remedy, errno=errno.EOPNOTSUPP)
+
+
+def has_iommu(tried: str, function: SysFunction) -> RumpciError:
+    """What is to be had without an IOMMU is not: it has one, or was bound too early."""
+    if function.group is None:
+        return HostUnavailable(
+            tried,
+            "it was bound before the kernel was told to do without an IOMMU",
+            f"bind it again: `rumpci bind {function.address} vfio-pci`",
+            errno=errno.ENODEV,
+        )
+    return HostRefused(
+        tried, f"an IOMMU keeps it (group {function.group})", "leave noiommu=yes out"
+    )
+
+
+def only_without_iommu(tried: str, function: SysFunction) -> HostUnavailable:
+    """The kernel gives it without an IOMMU, and nobody said that this is wanted."""
+    return HostUnavailable(
+        tried,
+        "no IOMMU keeps it: the kernel gives it, and lets it reach all memory",
+        f"switch the IOMMU on; or, if you take that risk: vfio:{function.address}?noiommu=yes",
+        errno=errno.ENODEV,
+    )
 
 
 def cannot_map(tried: str, error: OSError, size: int, avail: int | None) -> NoDmaMemory:

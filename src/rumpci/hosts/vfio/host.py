@@ -5,66 +5,29 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import itertools
+import logging
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Iterator, Sequence
 
 from rumpci.errors import DeadWindow, DeviceBusy, HostRefused, NoSuchDevice, RumpciError
 from rumpci.guard.config import check_address, check_register
 from rumpci.guard.recorder import Recorder
 from rumpci.host import Address, Feature, Function, InterruptInfo, Space
 from rumpci.host_dma import DmaInfo, DmaUsage, Grant
-from rumpci.hosts.vfio import errors
+from rumpci.hosts.vfio import errors, noiommu
 from rumpci.hosts.vfio.claim import VfioClaim
-from rumpci.hosts.vfio.container import Container, Type1Container
 from rumpci.hosts.vfio.device import VfioDevice
-from rumpci.hosts.vfio.dma import GroupMirror
-from rumpci.hosts.vfio.iommufd import IommufdContainer
+from rumpci.hosts.vfio.group import Group, Mirrored, Options
+from rumpci.hosts.vfio.iommufd import nodes_of
 from rumpci.hosts.vfio.report import interrupt_rows
 from rumpci.hosts.vfio.watch import Watch
 from rumpci.machines import sysfs
 from rumpci.machines.kernellog import KernelLog
 from rumpci.machines.sysfs import SysFunction
 
+log = logging.getLogger("rumpci.vfio")
 _ONES = 0xFFFF_FFFF
 _EXTENDED = 4096
-
-
-CONTAINERS: dict[str, Callable[[SysFunction, Path], Container]] = {
-    "group": Type1Container,
-    "iommufd": IommufdContainer,
-}
-"""By the key `via`: how this process comes to a device, and lets it reach memory."""
-
-
-@dataclass(frozen=True)
-class Options:
-    """What the URL says: bytes of DMA memory of a group, the seed of scatter mode.
-
-    `lazy`: maps stay after unload, until their memory is freed.
-    """
-
-    memory: int
-    scatter: int | None = None
-    noiommu: bool = False
-    lazy: bool = False
-    via: str = "group"
-    root: Path = Path("/")
-
-
-@dataclass
-class _Group:
-    """An IOMMU group that is open, as long as `claims` functions of it are claimed."""
-
-    container: Container
-    mirror: GroupMirror
-    claims: int = 0
-
-    def close(self) -> None:
-        with contextlib.ExitStack() as stack:
-            stack.callback(self.container.close)
-            stack.callback(self.mirror.close)
 
 
 class VfioHost:
@@ -78,17 +41,19 @@ class VfioHost:
         self._lock = threading.RLock()  # who opens and closes groups; that may take long
         self._books = threading.Lock()  # who looks into `_claims`
         if options.noiommu:
-            raise errors.no_noiommu(f"opening {url}", options.root)
+            errors.check_allowed(f"opening {url}", options.root)
         self._named = {address: self._checked(address) for address in addresses}
         self.features = self._features()
         self.recorder = Recorder()
         self._kernel = KernelLog(options.root)
         self._watch = Watch()
-        self._groups: dict[str, _Group] = {}
+        self._groups: dict[str, Group] = {}
         self._claims: dict[Address, VfioClaim] = {}
         self._peeked: dict[Address, bytes] = {}
         self._units = itertools.count()
         self._closed = False
+        if options.noiommu:
+            log.warning("%s", errors.wild_dma(url))
 
     def _checked(self, address: Address) -> SysFunction:
         """The function, if it can be had.  Raises NoSuchDevice, DeviceBusy, HostUnavailable."""
@@ -96,18 +61,26 @@ class VfioHost:
         found = sysfs.find(address, self._options.root)
         if found is None:
             raise errors.no_function(tried, address)
+        root = self._options.root
+        if self._options.noiommu:
+            noiommu.check(tried, found, root)
+            return found
+        if found.without_iommu:
+            raise errors.only_without_iommu(tried, found)
         if found.group is None:
-            raise errors.no_iommu(tried, self._options.root)
+            raise errors.no_iommu(tried, root)
         if found.driver != "vfio-pci":
             raise errors.bound_elsewhere(tried, found)
         if errors.blockers(found):
             raise errors.not_viable(tried, found)
-        if self._options.via == "group":
-            errors.check_nodes(tried, found, self._options.root)
+        via_iommufd = self._options.via == "iommufd"
+        nodes = nodes_of(tried, found, root) if via_iommufd else errors.group_nodes(found, root)
+        errors.check_nodes(tried, nodes)
         return found
 
     def _features(self) -> Feature:
-        features = Feature.MAPPED | Feature.TRAPPED | Feature.DMA | Feature.IOMMU
+        features = Feature.MAPPED | Feature.TRAPPED | Feature.DMA
+        features |= Feature.NONE if self._options.noiommu else Feature.IOMMU
         for found in self._named.values():
             for bar in found.function().bars:
                 features |= Feature.IOSPACE if bar.space is Space.IO else Feature.MEMSPACE
@@ -172,7 +145,7 @@ class VfioHost:
                 finally:
                     device.close()
             finally:
-                self._leave(found)
+                self._leave(group)
         return b""
 
     def claim(self, address: Address, who: str) -> VfioClaim:
@@ -183,7 +156,7 @@ class VfioHost:
             try:
                 claim = self._open(found, who, group)
             except BaseException:
-                self._leave(found)
+                self._leave(group)
                 raise
             self._peeked.pop(address, None)  # it will not stay so
             with self._books:
@@ -191,12 +164,13 @@ class VfioHost:
             self._watch.add(claim.notices)
             return claim
 
-    def _open(self, found: SysFunction, who: str, group: _Group) -> VfioClaim:
+    def _open(self, found: SysFunction, who: str, group: Group) -> VfioClaim:
         fd = group.container.open_device(found)
         device = VfioDevice(found, fd)
         try:
             return VfioClaim(
-                device, found.function(), who, group.mirror, self._released, self.recorder,
+                device, found.function(), who, group.mirror,
+                lambda claim: self._released(claim, group), self.recorder,
                 lambda _kind: next(self._units),
             )  # fmt: skip
         except BaseException as error:
@@ -222,40 +196,28 @@ class VfioHost:
 
     # ---- groups ------------------------------------------------------------------------
 
-    def _enter(self, found: SysFunction) -> _Group:
+    def _enter(self, found: SysFunction) -> Group:
         """The function's group, opened if it is not; `_leave` gives it back."""
         name = str(found.group)
         if name not in self._groups:
-            options = self._options
-            container = CONTAINERS[options.via](found, options.root)
-            try:
-                mirror = GroupMirror(
-                    container, options.memory, self._kernel, self.recorder, options.scatter,
-                    lazy=options.lazy,
-                )  # fmt: skip
-            except BaseException:
-                container.close()
-                raise
-            self._groups[name] = _Group(container, mirror)
+            self._groups[name] = Group.open(found, self._options, self._kernel, self.recorder)
         group = self._groups[name]
         group.claims += 1
         return group
 
-    def _leave(self, found: SysFunction) -> None:
-        name = str(found.group)
-        group = self._groups[name]
+    def _leave(self, group: Group) -> None:
         group.claims -= 1
         if not group.claims:
-            del self._groups[name]
+            del self._groups[group.name]  # the function may be gone, and be in no group
             group.close()
 
-    def _released(self, claim: VfioClaim) -> None:
+    def _released(self, claim: VfioClaim, group: Group) -> None:
         """A claim ended: forget it, and let its group go if it was the last."""
         with self._lock:
             self._watch.remove(claim.notices)
             with self._books:
                 self._claims.pop(claim.function.address, None)
-            self._leave(claim.device.function)
+            self._leave(group)
 
     # ---- listings ----------------------------------------------------------------------
 
@@ -282,7 +244,7 @@ class VfioHost:
         """See host.Host: what the kernel was asked for, as its tables cannot be read."""
         return [grant for mirror in self._mirrors() for grant in mirror.grants()]
 
-    def _mirrors(self) -> list[GroupMirror]:
+    def _mirrors(self) -> list[Mirrored]:
         with self._lock:
             return [group.mirror for _, group in sorted(self._groups.items())]
 

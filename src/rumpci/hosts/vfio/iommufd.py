@@ -16,7 +16,7 @@ import fcntl
 import os
 from pathlib import Path
 
-from rumpci.errors import HostRefused, HostUnavailable
+from rumpci.errors import HostRefused, HostUnavailable, RumpciError
 from rumpci.host_dma import PAGE_SIZE, Direction
 from rumpci.hosts.vfio import abi, errors
 from rumpci.hosts.vfio.abi import u32, u64
@@ -94,11 +94,31 @@ for _kind, _size in SIZES.items():
         raise AssertionError(f"{_kind.__name__} has {ctypes.sizeof(_kind)} bytes, not {_size}")
 
 
-def node_of(function: SysFunction, root: Path) -> Path | None:
-    """The device's own node, where the kernel has such (CONFIG_VFIO_DEVICE_CDEV)."""
+def nodes_of(tried: str, function: SysFunction, root: Path) -> tuple[Path, Path]:
+    """The iommufd's node, and the device's own.  Raises HostUnavailable where it has none."""
     directory = function.directory / "vfio-dev"
     names = [entry.name for entry in directory.iterdir()] if directory.is_dir() else []
-    return root / errors.NODES / "devices" / names[0] if names else None
+    if not names:
+        raise HostUnavailable(
+            tried,
+            "this kernel gives devices no nodes of their own (CONFIG_VFIO_DEVICE_CDEV)",
+            "leave via=iommufd out, or use a kernel from 6.6 on that has it",
+        )
+    return root / "dev/iommu", root / errors.NODES / "devices" / names[0]
+
+
+def ranges_of(fd: int, ioas: int, room: int = _RANGES) -> IommuInfo:
+    """What can be mapped in an address space, with the devices that are attached to it now."""
+    ranges = (abi.IovaRange * room)()
+    request = IoasRanges(ioas_id=ioas, num_iovas=room, allowed_iovas=ctypes.addressof(ranges))
+    try:
+        fcntl.ioctl(fd, IOAS_IOVA_RANGES, request)
+    except OSError as error:
+        if error.errno != errno.EMSGSIZE or request.num_iovas <= room:
+            raise
+        return ranges_of(fd, ioas, request.num_iovas)  # that many there are
+    found = [(one.start, one.end + 1) for one in ranges[: request.num_iovas]]
+    return IommuInfo(request.out_iova_alignment or PAGE_SIZE, found, None)
 
 
 class IommufdContainer:
@@ -117,42 +137,23 @@ class IommufdContainer:
             self._ioas = int(alloc.out_ioas_id)
             # what can be mapped is known when a device is attached: it waits to be opened
             self._first: int | None = self._attached(function)
-            self.info = self._get_info()
+            self.info = ranges_of(self._fd, self._ioas)
             self._open = made.pop_all()
         self._map = IoasMap(ioas_id=self._ioas)
         self._unmap = IoasUnmap(ioas_id=self._ioas)
 
     def _attached(self, function: SysFunction) -> int:
         tried = f"opening {function.address}"
-        node = node_of(function, self._root)
-        if node is None:
-            raise HostUnavailable(
-                tried,
-                "this kernel gives devices no nodes of their own (CONFIG_VFIO_DEVICE_CDEV)",
-                "leave via=iommufd out, or use a kernel from 6.6 on that has it",
-            )
+        _, node = nodes_of(tried, function, self._root)
         with contextlib.ExitStack() as made:
             fd = open_node(tried, node, made)
             try:
                 fcntl.ioctl(fd, DEVICE_BIND_IOMMUFD, BindIommufd(iommufd=self._fd))
                 fcntl.ioctl(fd, DEVICE_ATTACH_IOMMUFD_PT, AttachPt(pt_id=self._ioas))
             except OSError as error:
-                if error.errno in (errno.EBUSY, errno.EINVAL) and errors.blockers(function):
-                    raise errors.not_viable(tried, function) from error
-                raise HostRefused(
-                    tried, f"the iommufd: {error.strerror}", "see the kernel's messages (dmesg)"
-                ) from error
+                raise _refused(tried, function, node, error) from error
             made.pop_all()
         return fd
-
-    def _get_info(self) -> IommuInfo:
-        ranges = (abi.IovaRange * _RANGES)()
-        request = IoasRanges(
-            ioas_id=self._ioas, num_iovas=_RANGES, allowed_iovas=ctypes.addressof(ranges)
-        )
-        fcntl.ioctl(self._fd, IOAS_IOVA_RANGES, request)
-        found = [(one.start, one.end + 1) for one in ranges[: request.num_iovas]]
-        return IommuInfo(request.out_iova_alignment or PAGE_SIZE, found, None)
 
     def map(self, addr: int, vaddr: int, size: int, direction: Direction) -> None:
         """See Container."""
@@ -182,3 +183,18 @@ class IommufdContainer:
             os.close(self._first)
             self._first = None
         self._open.close()
+
+
+def _refused(tried: str, function: SysFunction, node: Path, error: OSError) -> RumpciError:
+    """What binding or attaching a device raised, in our words."""
+    if errors.blockers(function):
+        return errors.not_viable(tried, function)
+    if error.errno in (errno.EBUSY, errno.EINVAL):  # by its group, or by its node
+        return errors.in_use(tried, node)
+    remedy = "see the kernel's messages (dmesg)"
+    if error.errno == errno.EPERM:
+        remedy = (
+            "the platform cannot keep interrupts apart, or another process has a function of its "
+            "group: iommufd's parameter allow_unsafe_interrupts=1 takes the first risk"
+        )
+    return HostRefused(tried, f"the iommufd: {error.strerror}", remedy)

@@ -18,10 +18,14 @@ _ANSWER = 4096
 
 @dataclass(frozen=True)
 class Affected:
-    """A function that a hot reset resets, too, and the IOMMU group that it is in."""
+    """A function that a hot reset resets, too, and the IOMMU group that it is in.
+
+    By an iommufd the kernel tells no group (None), but whether the function is `ours`.
+    """
 
     address: Address
-    group: int
+    group: int | None
+    ours: bool = False
 
 
 def reset_function(device: VfioDevice) -> str:
@@ -46,17 +50,21 @@ def affected(device: VfioDevice) -> list[Affected]:
     info = abi.HotResetInfo.from_buffer_copy(answer)
     start, step = ctypes.sizeof(abi.HotResetInfo), ctypes.sizeof(abi.Dependent)
     found = [abi.Dependent.from_buffer_copy(answer, start + step * i) for i in range(info.count)]
+    if info.flags & abi.HOT_RESET_DEVID:
+        return [Affected(_address(one), None, one.group != abi.DEVID_NOT_OWNED) for one in found]
     return [Affected(_address(one), one.group) for one in found]
 
 
 def hot_reset(device: VfioDevice, groups: dict[int, int]) -> str:
     """Reset the device's bus; `groups` are our groups' descriptors, by number.
 
+    By an iommufd there are none: the kernel knows whose its devices are.
+
     Raises NotSupported, and DeviceBusy (EBUSY) if it would reset what is not ours.
     """
-    others = [one for one in affected(device) if one.group not in groups]
+    others = [one for one in affected(device) if not one.ours and one.group not in groups]
     if others:
-        names = ", ".join(f"{one.address} (group {one.group})" for one in others)
+        names = ", ".join(map(_name, others))
         raise DeviceBusy(
             f"hot reset of {device.function.address}", f"it would reset {names}, too",
             "claim those by the same host first",
@@ -81,6 +89,10 @@ def _no_hot_reset(device: VfioDevice, error: OSError) -> NotSupported:
         f"its bus cannot be reset: {error.strerror}",
         "a function on the root bus has none; see `rumpci show`",
     )
+
+
+def _name(one: Affected) -> str:
+    return f"{one.address}" if one.group is None else f"{one.address} (group {one.group})"
 
 
 def _address(one: abi.Dependent) -> Address:
