@@ -5,6 +5,7 @@ import pytest
 from tests.linux.plugin import chosen
 
 
+@pytest.hookimpl(trylast=True)  # so that a name does not depend on what else is collected
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     metafunc.parametrize("series", chosen(metafunc.config), indirect=True, scope="session")
 
