@@ -101,7 +101,7 @@ def test_what_does_not_attach_leaves_the_others(tmp_path: Path) -> None:
 def test_a_hang_is_seen_beside_one_that_is_busy(tmp_path: Path) -> None:
     bad = driver(tmp_path / "bad.py", at(1), "while True: pass")
     good = driver(tmp_path / "good.py", at(2), "while True: self.factorial(5)")
-    with start(bad, good, "--on", TWO, "--watchdog", "0.3") as process:
+    with start(bad, good, "--on", TWO, "--watchdog", "3") as process:
         assert process.stderr
         try:
             while "bad0 at 0000:00:01.0: hung" not in (line := process.stderr.readline()):

@@ -80,14 +80,14 @@ def test_it_stops_where_it_was_raised_with_all_that_is_held(
     tmp_path: Path, terminals: list[Terminal]
 ) -> None:
     odd = driver(tmp_path / "odd.py", 1, "word = 'here'", "self.nothing()")
-    terminals.append(one := Terminal(odd, "--on", "model:edu", "--pdb", "--watchdog", "0.2"))
+    terminals.append(one := Terminal(odd, "--on", "model:edu", "--pdb", "--watchdog", "2"))
     said = one.until(PROMPT)
     assert "AttributeError: 'Odd' object has no attribute 'nothing'" in said
     assert re.search(r"> \S*odd.py\(\d+\)run\(\)\n-> self.nothing\(\)", said)
     one.type("p word, self.alive(5), self.factorial_intr(5)\n")  # registers, interrupts
     one.until(r"\('here', True, 120\)")
     one.until(PROMPT)
-    time.sleep(1)  # longer than the watchdog lets it do nothing
+    time.sleep(3)  # longer than the watchdog lets it do nothing
     one.type("\x03")
     one.until("--KeyboardInterrupt--")
     one.until(PROMPT)
@@ -131,7 +131,7 @@ def test_two_that_raise_have_the_terminal_one_after_the_other(
     tmp_path: Path, terminals: list[Terminal]
 ) -> None:
     files = [driver(tmp_path / f"d{n}.py", at(n), "1 / 0") for n in (1, 2)]
-    terminals.append(one := Terminal(*files, "--on", TWO, "--pdb", "--watchdog", "0.2"))
+    terminals.append(one := Terminal(*files, "--on", TWO, "--pdb", "--watchdog", "2"))
     seen = set[str]()
     for _ in files:
         one.until(PROMPT)
@@ -141,7 +141,7 @@ def test_two_that_raise_have_the_terminal_one_after_the_other(
         assert found
         seen.add(found[1])
         one.until(PROMPT)
-        time.sleep(0.5)  # the other one waits for longer than the watchdog would let it
+        time.sleep(3)  # the other one waits for longer than the watchdog would let it
         one.type("q\n")
     assert seen == {"d10", "d20"}
     assert one.end() == 1

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
+import socket
+import struct
 import subprocess
 import sys
 import time
@@ -24,6 +27,7 @@ from tests.linux import binding
 from tests.linux.binding import BLOCKER, COM, E1000E, EDU, NVME, SHARED
 
 pytestmark = pytest.mark.machine("bind")
+SIOCGIFFLAGS, SIOCSIFFLAGS, SIOCSIFADDR, IFF_UP = 0x8913, 0x8914, 0x8916, 1
 RUMPCI = [sys.executable, "-m", "rumpci"]
 
 
@@ -141,19 +145,38 @@ def test_a_use_that_no_table_tells_is_found() -> None:
     assert "is in exclusive use" in refused
 
 
+def interface(request: int, name: str, rest: bytes) -> bytes:
+    """An ioctl of netdevice(7) with a struct ifreq; what comes back behind the name."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        asked = name.encode().ljust(16, b"\0") + rest.ljust(24, b"\0")
+        return fcntl.ioctl(sock, request, asked)[16:]
+
+
+def set_address(name: str, address: str) -> None:
+    """0.0.0.0 takes it away."""
+    there = struct.pack("=HH4s", socket.AF_INET, 0, socket.inet_aton(address))
+    interface(SIOCSIFADDR, name, there)
+
+
+def set_up(name: str, up: bool) -> None:
+    (flags,) = struct.unpack_from("=H", interface(SIOCGIFFLAGS, name, b""))
+    interface(SIOCSIFFLAGS, name, struct.pack("=H", flags | IFF_UP if up else flags & ~IFF_UP))
+
+
 def test_an_interface_that_is_up_is_refused() -> None:
     (name,) = (p.name for p in Path(f"/sys/bus/pci/devices/{E1000E}/net").iterdir())
-    run("ip", "address", "add", "192.0.2.1/24", "dev", name)
+    set_address(name, "192.0.2.1")
+    set_up(name, False)  # which an address brings with it
     refused = str(bind(E1000E, "vfio-pci").exception)
     assert f"{name} has the address 192.0.2.1" in refused
     assert "is up" not in refused
-    run("ip", "link", "set", name, "up")
+    set_up(name, True)
     refused = str(bind(E1000E, "vfio-pci").exception)
     assert f"{name} is up" in refused
     assert f"routes go through {name}" in refused
     assert binding.bound(E1000E) == "e1000e"
-    run("ip", "link", "set", name, "down")
-    run("ip", "address", "flush", "dev", name)
+    set_up(name, False)
+    set_address(name, "0.0.0.0")  # noqa: S104
     assert bind(E1000E, "vfio-pci").exit_code == 0
     assert bind(E1000E, "original").exit_code == 0
 
