@@ -249,6 +249,17 @@ def shown(block: str) -> list[str]:
 
 
 @qemu
+def test_a_signal_when_the_driver_is_done_already_is_what_ended_the_run(
+    tmp_path: Path, runs: list[Run]
+) -> None:
+    """Without it, the next save would be waited for; its process had no more to say."""
+    late = "atexit.register(lambda: (print('ending', flush=True), time.sleep(1)))"
+    odd = write(str(tmp_path / "odd.py"), "import atexit", late)
+    runs.append(one := Run(odd, "--on", "model:edu"))
+    one.until("^ending$")
+    assert one.interrupt() == 130
+
+
 def test_the_readmes_mistakes_are_named_mended_and_run(tmp_path: Path, runs: list[Run]) -> None:
     broken, mended = re.findall(r"```text\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
     text = (ROOT / "examples/mistakes.py").read_text()

@@ -76,6 +76,7 @@ class Supervisor:
         self.alarms, self.names = Alarms(server), flight.Names()
         self._life, self._units = Life(guard), UnitBook()
         self._error: Exception | None = None
+        self._told: int | None = None  # the signal that ends all
         server.failed = self._failed
         named = zip(plan.work.names, processes, strict=True)
         self._posts = [Post(self, name, process) for name, process in named]
@@ -129,9 +130,12 @@ class Supervisor:
         ends = [post.end for post in self._posts if post.end]
         if any(end.line for end in ends):
             return 1
-        if any(end.interrupted for end in ends):
+        # whoever waits for saves is ended by a signal, whatever its drivers made of that
+        told = self._told if self.plan.reload and not self.plan.service else None
+        if told == signal.SIGINT or any(end.interrupted for end in ends):
             raise KeyboardInterrupt
-        return 128 + signal.SIGTERM if any(end.terminated for end in ends) else 0
+        terminated = told == signal.SIGTERM or any(end.terminated for end in ends)
+        return 128 + signal.SIGTERM if terminated else 0
 
     # ---- what children say -----------------------------------------------------------------
 
@@ -270,7 +274,7 @@ class Supervisor:
         if number == signal.SIGINT and self._debugging:
             self._debugging[0].process.signal(number)
             return
-        self._ending = True
+        self._ending, self._told = True, number
         serving = self._serving.keeper if self._serving else None
         serves = serving is not None and not serving.was_told
         for post in self._posts:
