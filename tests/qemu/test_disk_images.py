@@ -309,6 +309,11 @@ def test_an_edu_that_aims_at_the_disk_hits_nothing(original: Path) -> None:
         assert sha256_of(a_disk(nvme)) == expected
         ended(edu)
         faults = list(bus_dma_faults(edu.dmat))
-        until(lambda: faults or faults.extend(bus_dma_faults(edu.dmat)))  # its event may be late
+
+        def told() -> bool:  # its event may be late
+            faults.extend(bus_dma_faults(edu.dmat))
+            return bool(faults)
+
+        until(told)
         (fault,) = faults
         assert (fault.who, fault.verb, fault.addr) == ("edu0", "write", target)
