@@ -106,11 +106,11 @@ class Old(Device):
 class Table(Device):
     """The MSI-X table in the middle of a BAR, and not at a page's start; no line."""
 
-    msix = MsixSpec(3, bar=0, table=0x2F80, pba=0x5000)
+    msix = MsixSpec(4, bar=0, table=0x2F80, pba=0x2800)
     config = ConfigSpec(
         vendor=0x1234, product=0x0004, class_=0x010802,
         bars={0: BarSpec(0x8000, width64=True)},
-        capabilities=[MsixSpec(3, bar=0, table=0x2F80, pba=0x5000).capability()],
+        capabilities=[MsixSpec(4, bar=0, table=0x2F80, pba=0x2800).capability()],
     )  # fmt: skip
 
 

@@ -110,6 +110,17 @@ class Guarded:
         finally:
             session.sent()
 
+    def programs_messages(self, client: int, message: Any) -> bool:
+        """Whether a CONF_READ is of a register that programs messages."""
+        session = self._clients[client].session
+        assert session is not None
+        held = session.claims.get(message.claim)
+        address = held.claim.function.address if held else abi.unpack_address(message.address)
+        if address not in self.addresses:
+            return False
+        apart = message_bytes(self.space(self.addresses.index(address)))
+        return bool(apart & set(range(message.reg, message.reg + 4)))
+
     # ---- a session's Watcher -------------------------------------------------------------
 
     def sessions(self) -> Iterable[Session]:
@@ -135,7 +146,7 @@ class Guarded:
     def _is_messages(self, offset: int, at: Address) -> bool:
         msix = self.models[at.device - 1].msix
         assert msix is not None
-        return msix.table <= offset < msix.table + 16 * msix.count
+        return (offset ^ msix.table) < PAGE_SIZE  # the pending bits are in the same page
 
     def accesses(self) -> list[Access]:
         """Those to registers, since they were asked for."""
@@ -193,17 +204,25 @@ class Guarded:
         return sum(f.claimed_by is not None for f in self.guard.functions())
 
 
-def hidden(space: bytes) -> bytes:
-    """Configuration space without what programs messages: a kernel does that for the core."""
-    found = bytearray(space)
-    at, seen = space[pr.PCI_CAPLISTPTR_REG] & 0xFC, set[int]()
+def message_bytes(space: bytes) -> set[int]:
+    """The bytes of configuration space that program messages: a kernel does that for the core."""
+    found, seen = set[int](), set[int]()
+    at = space[pr.PCI_CAPLISTPTR_REG] & 0xFC
     while at >= 0x40 and at not in seen:
         seen.add(at)
         if space[at] == pr.PCI_CAP_MSI:
-            found[at + 2 : at + _MSI_SIZE] = bytes(_MSI_SIZE - 2)
+            found |= set(range(at + 2, at + _MSI_SIZE))
         elif space[at] == pr.PCI_CAP_MSIX:
-            found[at + 2 : at + 4] = bytes(2)
+            found |= {at + 2, at + 3}
         at = space[at + 1] & 0xFC
+    return found
+
+
+def hidden(space: bytes) -> bytes:
+    """Configuration space without these."""
+    found = bytearray(space)
+    for at in message_bytes(space):
+        found[at] = 0
     return bytes(found)
 
 

@@ -17,7 +17,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from rumpci.pci4.abi import Op
 from tests.netbsd.pair import Pair
-from tests.netbsd.walk import STEPS, Walk
+from tests.netbsd.walk import CHOICES, STEPS, Walk
 
 KINDS: dict[str, dict[str, Any]] = {
     "identity": {},
@@ -89,7 +89,7 @@ def test_a_long_walk(kind: str, soak: bool) -> None:
     walk, done = Walk(pair), False
     try:
         for _ in range(SOAK if soak else LENGTH):
-            getattr(walk, dice.choice(STEPS))(dice)
+            getattr(walk, dice.choice(CHOICES))(dice)
             pair.check()
         done = True
     finally:

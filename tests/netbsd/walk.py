@@ -273,7 +273,8 @@ class Walk:
 
     def free_memory(self, dice: random.Random) -> None:
         client = self._client(dice, "mem")
-        self._give(client, "mem", Op.DMA_FREE, self._handle(dice, client, "mem"))
+        memory = self._handle(dice, client, "mem") if dice.random() < 0.4 else 0
+        self._give(client, "mem", Op.DMA_FREE, memory)
 
     def create_map(self, dice: random.Random) -> None:
         client = self._client(dice, "claim")
@@ -312,8 +313,13 @@ class Walk:
 
     def destroy_map(self, dice: random.Random) -> None:
         client = self._client(dice, "map")
-        self._give(client, "map", Op.DMAMAP_DESTROY, self._handle(dice, client, "map"))
+        map_ = self._handle(dice, client, "map") if dice.random() < 0.4 else 0
+        self._give(client, "map", Op.DMAMAP_DESTROY, map_)
 
 
 STEPS = sorted(name for name in vars(Walk) if not name.startswith("_"))
 """The steps' names."""
+OFTEN = {"load": 5, "load_piece": 4, "unload": 2, "access": 4, "many": 3, "batch": 3, "signal": 4,
+         "control": 2, "enable": 2, "create_map": 2, "memory": 2}  # fmt: skip
+CHOICES = [name for name in STEPS for _ in range(OFTEN.get(name, 1))]
+"""The same, each as often as it is to be taken."""

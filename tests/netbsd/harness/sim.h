@@ -47,6 +47,7 @@ struct sim_func {
 	struct pcu_intr		*line_target;
 	bool			 holds;
 	/* DMA */
+	LIST_HEAD(, sim_mem)	 mems;
 	struct sim_page		*page;
 	unsigned int		 npages, maxpages;
 };
@@ -57,6 +58,7 @@ struct sim_page {
 };
 
 struct sim_mem {
+	LIST_ENTRY(sim_mem) list;	/* of the function's */
 	struct sim_func	*func;
 	uint64_t	 size;
 	bool		 zeroed;

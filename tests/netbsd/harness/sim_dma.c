@@ -65,6 +65,7 @@ sim_mem_alloc(void *fn, const struct pcu_mem_spec *spec, struct pcu_seg *segs,
 	made->func = func;
 	made->size = spec->ms_size;
 	made->zeroed = true;
+	LIST_INSERT_HEAD(&func->mems, made, list);
 	sim->live_mems++;
 	*mem = made;
 	return 0;
@@ -76,6 +77,7 @@ sim_mem_free(void *fn, void *mem)
 	struct sim_mem *its = mem;
 
 	sim_check(its->func == fn, "memory is freed that is another's");
+	LIST_REMOVE(its, list);
 	its->func->sim->live_mems--;
 	free(its);
 }
@@ -275,6 +277,10 @@ sim_remove(struct sim *sim, unsigned int number, bool still)
 	if (func == NULL)
 		return;
 	pcu_func_remove(func->core, still);
+	sim_check(!still || LIST_EMPTY(&func->mems),
+	    "memory is left of a function that is still");
+	while (!LIST_EMPTY(&func->mems))	/* lost with the function */
+		sim_mem_free(func, LIST_FIRST(&func->mems));
 	sim_check(!func->opened, "a function is open that is gone");
 	sim->func[number] = NULL;
 	for (i = 0; i < PCU_BARS; i++)
