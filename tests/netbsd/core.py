@@ -97,6 +97,10 @@ class Core:
         """Take a function away."""
         self._ask(b"G", struct.pack("<II", func, still))
 
+    def drive(self, func: int, driver: str) -> None:
+        """Have a driver of the kernel's have a function, or none."""
+        self._ask(b"W", struct.pack("<I", func) + driver.encode() + b"\0")
+
     def space(self, func: int) -> bytes:
         """A function's configuration space as it is."""
         return self._ask(b"C", struct.pack("<I", func))
@@ -153,7 +157,7 @@ class Core:
         """A new client.  Raises OSError."""
         errno, number = struct.unpack("<iI", self._ask(b"O", (who or Who()).pack()))
         if errno:
-            raise OSError(errno, os.strerror(errno))
+            raise OSError(errno, f"open: {os.strerror(errno)}")
         if greet:
             self.ask(number, Op.VERSION, version=abi.VERSION)
         return int(number)

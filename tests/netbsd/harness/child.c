@@ -427,6 +427,11 @@ obey(uint8_t what)
 	case 'T': do_pages(); break;
 	case 'U': sim->dead = U8() != 0; break;
 	case 'V': do_service(); break;
+	case 'W':
+		its = func();
+		sim_check(at < end && end[-1] == '\0', "a driver's name");
+		pcu_func_driver(its->core, (const char *)at);
+		break;
 	case 'X': sim_close(client()); break;
 	case 'Z':
 		sim_free(sim);

@@ -146,7 +146,8 @@ struct pci_user_ops {
 	int	(*open)(void *fn);
 	void	(*close)(void *fn);
 	uint32_t (*conf_read)(void *fn, uint32_t reg);	/* [I] */
-	void	(*conf_write)(void *fn, uint32_t reg, uint32_t);	/* [I] */
+	void	(*conf_write)(void *fn, uint32_t reg,
+		    uint32_t);				/* [I] */
 	/* One access of 1, 2, 4 or 8 bytes; what is not there reads ones. */
 	uint64_t (*bar_read)(void *fn, unsigned int bar, uint64_t offset,
 		    unsigned int width);		/* [I] */
@@ -229,7 +230,7 @@ void	pcu_func_remove(struct pcu_func *, bool still);
 /* The kernel's driver that has it, or NULL. */
 void	pcu_func_driver(struct pcu_func *, const char *);
 
-/* A client opens, and closes: all that it has is given back.  EMFILE, ENOMEM. */
+/* A client opens, and closes: what it has is given back.  EMFILE, ENOMEM. */
 int	pcu_open(struct pcu *, const struct pcu_cred *, void *cl,
 	    struct pcu_client **);
 void	pcu_close(struct pcu_client *);

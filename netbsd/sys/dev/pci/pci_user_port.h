@@ -6,8 +6,8 @@
 
 /*
  * What the core of pci(4) for user processes needs of where it is compiled:
- * integers, errno(2), memcpy and memset, queue(3).  It is the only file of the core
- * that includes any of the system's.
+ * integers, errno(2), memcpy and memset, queue(3).  It is the only file of
+ * the core that includes any of the system's.
  */
 
 #ifndef _DEV_PCI_PCI_USER_PORT_H_

@@ -84,7 +84,7 @@ struct pcu_intr {
 	bool			 in_can_disable, in_stormed;
 	struct pcu_shim		*in_shim;
 	uint32_t		 in_row, in_strays;	/* events, misses */
-	uint32_t		 in_idle;	/* cu_idle when it was looked at */
+	uint32_t		 in_idle;	/* cu_idle, as it was seen */
 	uint64_t		 in_unmasked_at;
 	uint64_t		 in_total;
 	/* with event_enter */
@@ -204,7 +204,7 @@ struct pcu_client {
 	uint64_t		 cu_mmap;	/* the next free offset */
 	/* with event_enter */
 	TAILQ_HEAD(, pcu_intr)	 cu_ready;
-	uint32_t		 cu_idle;	/* how often there was nothing */
+	uint32_t		 cu_idle;	/* times nothing was there */
 };
 
 struct pcu {
