@@ -19,9 +19,11 @@ class Device(Model):
     """Registers that keep what is written, and an interrupt: see harness/sim_bus.c.
 
     `w1c` are the bits of its configuration space that ones clear; all of them are set.
+    `pliant` are registers that could be written as a whole, where no device lets them.
     """
 
     w1c: dict[int, int] = {}  # noqa: RUF012
+    pliant: tuple[int, ...] = ()
 
     def __init__(self) -> None:
         self.causes = 0
@@ -61,6 +63,8 @@ class Device(Model):
                 table[reg : reg + 4] = change.to_bytes(4, "little")
             writable = int.from_bytes(config._writable[reg : reg + 4], "little") & ~bits
             config._writable[reg : reg + 4] = writable.to_bytes(4, "little")
+        for reg in self.pliant:
+            config._writable[reg : reg + 4] = b"\xff" * 4
 
 
 PM, VPD, PCIE, MSI, MSIX = 0x40, 0x48, 0x50, 0x8C, 0xA4
@@ -71,6 +75,7 @@ class Full(Device):
 
     msix = MsixSpec(8, bar=3)
     w1c = {0x04: 0xF900_0000, PM + 4: 0x8000, PCIE + 8: 0x004F_0000}  # noqa: RUF012
+    pliant = (pr.PCI_BHLC_REG, 0x28, 0x2C, pr.PCI_MAPREG_ROM, 0x38, 0x100, 0xFFC)
     config = ConfigSpec(
         vendor=0x1234, product=0x0002, class_=0x020000, interrupt_pin=1,
         bars={

@@ -58,7 +58,7 @@ def claim(core: Core, client: int, address: int = FULL) -> int:
 
 
 def window(core: Core, client: int, held: int, **more: int) -> Any:
-    wanted = {"claim": held, "size": 0x4000, "flags": 1} | more
+    wanted: dict[str, Any] = {"claim": held, "size": 0x4000, "flags": 1} | more
     return core.ask(client, Op.WINDOW_MAP, **wanted)
 
 

@@ -17,7 +17,7 @@ from tests.netbsd.core import ENVIRONMENT
 STACK = 512
 """Bytes of one function's frame; and of the deepest way through all of them."""
 DEEPEST = 2048
-GRAPH = re.compile(r'^(node|edge): \{ (.*) \}$')
+GRAPH = re.compile(r"^(node|edge): \{ (.*) \}$")
 FIELD = re.compile(r'(\w+): "((?:[^"\\]|\\.)*)"')
 
 

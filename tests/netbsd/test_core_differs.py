@@ -26,7 +26,7 @@ KINDS: dict[str, dict[str, Any]] = {
     "identity, scattered": {"scatter": 6},
 }
 """Without an IOMMU, with one, and with memory in as many segments as it may have."""
-LENGTH, SOAK = 1500, 100_000
+LENGTH, SOAK = 2500, 100_000
 
 
 @pytest.fixture(autouse=True)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.netbsd import vector_cases, vectors
+from tests.netbsd import vector_cases, vector_shims, vectors
 from tests.netbsd.core import Core
 
 FILES = sorted(path.stem for path in vectors.VECTORS.glob("*.json"))
@@ -33,9 +33,9 @@ def test_the_files_have_the_cases() -> None:
     """And every rule has some that are refused, and some that are not."""
     assert set(FILES) == {"shim", *vector_cases.REQUESTS}
     assert [(c["name"], c["program"], c["reads"]) for c in CASES["shim"]["cases"]] == [
-        (name, program.hex(), reads) for name, program, reads in vector_cases.shims()
+        (name, program.hex(), reads) for name, program, reads in vector_shims.shims()
     ], "python -m tests.netbsd.vectors"
-    assert CASES["shim"]["windows"] == vector_cases.WINDOWS
+    assert CASES["shim"]["windows"] == vector_shims.WINDOWS
     for name, (machine, cases) in vector_cases.REQUESTS.items():
         assert CASES[name]["machine"] == machine
         assert {c["name"]: c["do"] for c in CASES[name]["cases"]} == cases

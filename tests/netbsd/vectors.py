@@ -2,8 +2,9 @@
 
     python -m tests.netbsd.vectors      write them again, with what the guard answers
 
-The cases are in vector_cases.py.  shim.json has programs, and what becomes of them; the others
-have requests of the protocol to a machine of devices.py, and three things besides:
+The cases are in vector_shims.py and vector_cases.py.  shim.json has programs, and what becomes
+of them; the others have requests of the protocol to a machine of devices.py, and three things
+besides:
 
     ["space", n]        what configuration space of function n holds that is not zero
     ["granted", n]      what function n reaches through the IOMMU
@@ -158,16 +159,16 @@ def shim_answer(ran: Ran) -> dict[str, Any]:
 
 def write() -> None:
     """All files."""
-    from tests.netbsd import vector_cases as cases
+    from tests.netbsd import vector_cases, vector_shims
 
     VECTORS.mkdir(exist_ok=True)
     shims = [
         {"name": name, "program": program.hex(), "reads": reads,
-         "answer": shim_answer(shim_by_guard(limits_of(cases.WINDOWS), program, reads))}
-        for name, program, reads in cases.shims()
+         "answer": shim_answer(shim_by_guard(limits_of(vector_shims.WINDOWS), program, reads))}
+        for name, program, reads in vector_shims.shims()
     ]  # fmt: skip
-    _write("shim", {"windows": cases.WINDOWS, "cases": shims})
-    for name, (machine, made) in cases.REQUESTS.items():
+    _write("shim", {"windows": vector_shims.WINDOWS, "cases": shims})
+    for name, (machine, made) in vector_cases.REQUESTS.items():
         done = [
             {"name": case, "do": do, "answers": by_guard(machine, do)} for case, do in made.items()
         ]

@@ -7,15 +7,12 @@ which something begins or ends.
 from __future__ import annotations
 
 import random
-from collections import Counter
-from collections.abc import Sequence
-from typing import Any, TypeVar
 
 from rumpci.pci4 import abi
 from rumpci.pci4.abi import Op
 from tests.netbsd.guarded import LIMITS
 from tests.netbsd.machine import Limits, Who
-from tests.netbsd.pair import Pair
+from tests.netbsd.walk_client import KINDS, Clients
 from tests.netbsd.walk_values import (
     ADDRESSES,
     ALIGNMENTS,
@@ -41,83 +38,10 @@ from tests.netbsd.walk_values import (
 
 FEW = Limits(2, 2, 9, 5, 1 << 20, LIMITS.claim_bytes)
 """So little that a client comes to its limits."""
-KINDS = ("claim", "window", "intr", "mem", "map")
-T = TypeVar("T")
 
 
-class Walk:
-    """Clients of both; `handles` are those that were given out, and whose claim's, by client.
-
-    Every method that takes `dice` is a step; `asked` counts operations and their errnos.
-    """
-
-    def __init__(self, pair: Pair) -> None:
-        self.pair = pair
-        self.handles: dict[int, dict[str, dict[int, int]]] = {}
-        self.asked = Counter[tuple[str, int]]()
-        self.events = 0
-        self._begin()
-
-    def _begin(self) -> None:
-        """A client that has something of everything."""
-        client = self._open(Who(limits=LIMITS))
-        for address in (8, 16):
-            claim = self._claim(client, address, "x")
-            self._take(client, "window", claim, Op.WINDOW_MAP, "window", size=256, flags=1)
-            self._take(client, "mem", claim, Op.DMA_ALLOC, "memory", size=40960, nsegs=9, high=ANY)
-            self._take(client, "map", claim, Op.DMAMAP_CREATE, "map", size=ANY, nsegments=90,
-                       maxsegsz=4096, high=ANY)  # fmt: skip
-            self._take(client, "map", claim, Op.DMAMAP_CREATE, "map", size=9000, nsegments=9,
-                       maxsegsz=ANY, boundary=4096, high=ANY)  # fmt: skip
-
-    # ---- what steps are made of ----------------------------------------------------------
-
-    def _open(self, who: Who) -> int:
-        client = self.pair.open(who)
-        if client >= 0:
-            self.handles[client] = {kind: {} for kind in KINDS}
-        return client
-
-    def _ask(self, client: int, op: Op, **values: Any) -> Any:
-        """Ask both; None: both refused."""
-        answer = self.pair.ask(client, op, **values)
-        refused = isinstance(answer, int)
-        self.asked[op.name, answer if refused else 0] += 1
-        return None if refused else answer
-
-    def _claim(self, client: int, address: int, who: str) -> int:
-        """Claim a function, and let it decode and do DMA; its handle, or 0."""
-        answer = self._ask(client, Op.CLAIM, address=address, who=who)
-        if answer is None:
-            return 0
-        self.handles[client]["claim"][answer.claim] = answer.claim
-        self._ask(client, Op.CONF_WRITE, claim=answer.claim, reg=4, value=7)
-        return int(answer.claim)
-
-    def _take(self, client: int, kind: str, claim: int, op: Op, field: str, **values: Any) -> None:
-        """Ask for something of a claim's, and note its handle."""
-        answer = self._ask(client, op, claim=claim, **values)
-        if answer is not None:
-            self.handles[client][kind][getattr(answer, field)] = claim
-
-    def _give(self, client: int, kind: str, op: Op, handle: int) -> None:
-        """Give something back, and forget it."""
-        if self._ask(client, op, handle=handle) is not None:
-            self.handles[client][kind].pop(handle, None)
-
-    def _client(self, dice: random.Random, kind: str = "") -> int:
-        """Mostly one that has something of this kind."""
-        having = [c for c, handles in sorted(self.handles.items()) if kind and handles[kind]]
-        return dice.choice(having if having and dice.randrange(20) else sorted(self.handles))
-
-    def _handle(self, dice: random.Random, client: int, kind: str) -> int:
-        """Mostly one that there is, of this kind."""
-        known = sorted(self.handles[client][kind])
-        return dice.choice(known) if known and dice.randrange(20) else dice.randrange(16)
-
-    def _mostly(self, dice: random.Random, values: Sequence[T]) -> T:
-        """Of values, mostly one of the first three."""
-        return dice.choice(values[:3]) if dice.randrange(3) else dice.choice(values)
+class Walk(Clients):
+    """Every method here is a step, and takes dice."""
 
     # ---- clients and claims --------------------------------------------------------------
 
@@ -179,8 +103,17 @@ class Walk:
         bar, offset, size = dice.choice(WINDOWS)
         if dice.random() < 0.3:
             bar, offset, size = dice.randrange(7), dice.choice(EDGES), dice.choice(EDGES)
-        self._take(client, "window", self._handle(dice, client, "claim"), Op.WINDOW_MAP, "window",
-                   bar=bar, offset=offset, size=size, flags=dice.choice([1, 1, 1, 0, 2]))  # fmt: skip
+        self._take(
+            client,
+            "window",
+            self._handle(dice, client, "claim"),
+            Op.WINDOW_MAP,
+            "window",
+            bar=bar,
+            offset=offset,
+            size=size,
+            flags=dice.choice([1, 1, 1, 0, 2]),
+        )
 
     def about_window(self, dice: random.Random) -> None:
         client = self._client(dice, "window")
@@ -194,24 +127,40 @@ class Walk:
     def access(self, dice: random.Random) -> None:
         client = self._client(dice, "window")
         value = dice.randrange(256) if dice.random() < 0.7 else dice.choice(EDGES)
-        self._ask(client, Op.WINDOW_ACCESS, window=self._handle(dice, client, "window"),
-                  how=dice.choice(HOWS), position=dice.choice(POSITIONS), value=value)  # fmt: skip
+        self._ask(
+            client,
+            Op.WINDOW_ACCESS,
+            window=self._handle(dice, client, "window"),
+            how=dice.choice(HOWS),
+            position=dice.choice(POSITIONS),
+            value=value,
+        )
 
     def many(self, dice: random.Random) -> None:
         client = self._client(dice, "window")
         width = dice.choice([1, 2, 4, 4, 8, 0, 3])
-        self._ask(client, dice.choice([Op.WINDOW_READ, Op.WINDOW_WRITE]),
-                  window=self._handle(dice, client, "window"), width=width,
-                  position=dice.choice(POSITIONS), count=dice.choice([0, 1, 3, 20, 448, 449, ANY >> 32]),
-                  step=dice.choice([0, width, width, 1]), data=dice.randbytes(8) * 448)  # fmt: skip
+        self._ask(
+            client,
+            dice.choice([Op.WINDOW_READ, Op.WINDOW_WRITE]),
+            window=self._handle(dice, client, "window"),
+            width=width,
+            position=dice.choice(POSITIONS),
+            count=dice.choice([0, 1, 3, 20, 448, 449, ANY >> 32]),
+            step=dice.choice([0, width, width, 1]),
+            data=dice.randbytes(8) * 448,
+        )
 
     def batch(self, dice: random.Random) -> None:
         client = self._client(dice, "window")
-        self._ask(client, Op.WINDOW_BATCH, count=dice.choice([1, 3, 5, 0, 161]),
-                  window=[self._handle(dice, client, "window") for _ in range(5)],
-                  how=[dice.choice(HOWS) for _ in range(5)],
-                  position=[dice.choice(POSITIONS) for _ in range(5)],
-                  value=[dice.randrange(256) for _ in range(5)])  # fmt: skip
+        self._ask(
+            client,
+            Op.WINDOW_BATCH,
+            count=dice.choice([1, 3, 5, 0, 161]),
+            window=[self._handle(dice, client, "window") for _ in range(5)],
+            how=[dice.choice(HOWS) for _ in range(5)],
+            position=[dice.choice(POSITIONS) for _ in range(5)],
+            value=[dice.randrange(256) for _ in range(5)],
+        )
 
     # ---- interrupts ----------------------------------------------------------------------
 
@@ -221,8 +170,9 @@ class Walk:
         claim, type_ = self._handle(dice, client, "claim"), dice.choice([0, 0, 1, 2, 3])
         indices = [0] if dice.random() < 0.5 else dice.choice(INDICES)
         self._ask(client, Op.INTR_COUNT, claim=claim, type=type_)
-        answer = self._ask(client, Op.INTR_ALLOC, claim=claim, type=type_, count=len(indices),
-                           index=indices[:128])  # fmt: skip
+        answer = self._ask(
+            client, Op.INTR_ALLOC, claim=claim, type=type_, count=len(indices), index=indices[:128]
+        )
         if answer is not None:
             made = answer.intr[: len(indices)]
             self.handles[client]["intr"] |= dict.fromkeys(made, claim)
@@ -265,11 +215,20 @@ class Walk:
 
     def memory(self, dice: random.Random) -> None:
         client = self._client(dice, "claim")
-        self._take(client, "mem", self._handle(dice, client, "claim"), Op.DMA_ALLOC, "memory",
-                   size=self._mostly(dice, SIZES), alignment=self._mostly(dice, ALIGNMENTS),
-                   boundary=self._mostly(dice, BOUNDARIES), nsegs=dice.choice([1, 4, 4, 200, 0]),
-                   low=self._mostly(dice, LOWS), high=self._mostly(dice, HIGHS),
-                   name=self._mostly(dice, NAMES))  # fmt: skip
+        self._take(
+            client,
+            "mem",
+            self._handle(dice, client, "claim"),
+            Op.DMA_ALLOC,
+            "memory",
+            size=self._mostly(dice, SIZES),
+            alignment=self._mostly(dice, ALIGNMENTS),
+            boundary=self._mostly(dice, BOUNDARIES),
+            nsegs=dice.choice([1, 4, 4, 200, 0]),
+            low=self._mostly(dice, LOWS),
+            high=self._mostly(dice, HIGHS),
+            name=self._mostly(dice, NAMES),
+        )
 
     def free_memory(self, dice: random.Random) -> None:
         client = self._client(dice, "mem")
@@ -278,24 +237,46 @@ class Walk:
 
     def create_map(self, dice: random.Random) -> None:
         client = self._client(dice, "claim")
-        self._take(client, "map", self._handle(dice, client, "claim"), Op.DMAMAP_CREATE, "map",
-                   size=self._mostly(dice, SIZES), nsegments=dice.choice([8, 1, 2, 200, 0]),
-                   maxsegsz=self._mostly(dice, MAXSEGSZ), boundary=self._mostly(dice, BOUNDARIES),
-                   low=self._mostly(dice, LOWS), high=self._mostly(dice, HIGHS),
-                   name=self._mostly(dice, NAMES))  # fmt: skip
+        self._take(
+            client,
+            "map",
+            self._handle(dice, client, "claim"),
+            Op.DMAMAP_CREATE,
+            "map",
+            size=self._mostly(dice, SIZES),
+            nsegments=dice.choice([8, 1, 2, 200, 0]),
+            maxsegsz=self._mostly(dice, MAXSEGSZ),
+            boundary=self._mostly(dice, BOUNDARIES),
+            low=self._mostly(dice, LOWS),
+            high=self._mostly(dice, HIGHS),
+            name=self._mostly(dice, NAMES),
+        )
 
     def load_piece(self, dice: random.Random) -> None:
         client, map_, memory = self._map_and_memory(dice)
-        self._ask(client, Op.DMAMAP_LOAD_PIECE, map=map_, memory=memory, direction=dice.choice(WAYS),
-                  offset=self._mostly(dice, OFFSETS), length=self._mostly(dice, LENGTHS))  # fmt: skip
+        self._ask(
+            client,
+            Op.DMAMAP_LOAD_PIECE,
+            map=map_,
+            memory=memory,
+            direction=dice.choice(WAYS),
+            offset=self._mostly(dice, OFFSETS),
+            length=self._mostly(dice, LENGTHS),
+        )
 
     def load(self, dice: random.Random) -> None:
         client, map_, memory = self._map_and_memory(dice)
         other = self._handle(dice, client, "mem")
-        self._ask(client, Op.DMAMAP_LOAD, map=map_, npieces=dice.choice([1, 2, 3, 3, 0, 51]),
-                  memory=[memory, dice.choice([memory, other]), memory], direction=dice.choice(WAYS),
-                  offset=[self._mostly(dice, OFFSETS) for _ in range(3)],
-                  length=[self._mostly(dice, LENGTHS) for _ in range(3)])  # fmt: skip
+        self._ask(
+            client,
+            Op.DMAMAP_LOAD,
+            map=map_,
+            npieces=dice.choice([1, 2, 3, 3, 0, 51]),
+            memory=[memory, dice.choice([memory, other]), memory],
+            direction=dice.choice(WAYS),
+            offset=[self._mostly(dice, OFFSETS) for _ in range(3)],
+            length=[self._mostly(dice, LENGTHS) for _ in range(3)],
+        )
 
     def _map_and_memory(self, dice: random.Random) -> tuple[int, int, int]:
         """A client, a map of its, and mostly memory of the same claim."""
@@ -319,7 +300,20 @@ class Walk:
 
 STEPS = sorted(name for name in vars(Walk) if not name.startswith("_"))
 """The steps' names."""
-OFTEN = {"load": 5, "load_piece": 4, "unload": 2, "access": 4, "many": 3, "batch": 3, "signal": 4,
-         "control": 2, "enable": 2, "create_map": 2, "memory": 2}  # fmt: skip
+OFTEN = {
+    "load": 5,
+    "load_piece": 4,
+    "unload": 2,
+    "access": 6,
+    "many": 4,
+    "batch": 3,
+    "signal": 6,
+    "control": 2,
+    "enable": 3,
+    "create_map": 2,
+    "memory": 2,
+    "interrupt": 3,
+    "window": 2,
+}
 CHOICES = [name for name in STEPS for _ in range(OFTEN.get(name, 1))]
 """The same, each as often as it is to be taken."""
