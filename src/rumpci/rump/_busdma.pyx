@@ -35,7 +35,7 @@ cdef extern from "busdma.h":
         void *owner
         hyper_copy *copies
         size_t ncopies
-        int copying, synced
+        int copying, synced, announced
         hyper_map map
     hyper_shadow *hyper_shadow_of(hyper_map *) noexcept nogil
     hyper_shadow *hyper_shadow_new(int) noexcept nogil
@@ -159,8 +159,9 @@ cdef int _load(hyper_map *map, const hyper_segment *pieces, size_t count, int fl
             owner = <object>shadow.owner
             asked = [(pieces[i].ds_addr, pieces[i].ds_len) for i in range(count) if pieces[i].ds_len]
             map.dm_mapsize = map.dm_nsegs = 0
-            segments, copies, copying = owner.load(asked, flags, map.dm_maxsegsz, <uintptr_t>caller)
-            _keep_copies(shadow, copies, copying)
+            segments, copies = owner.load(asked, flags, map.dm_maxsegsz, <uintptr_t>caller)
+            _keep_copies(shadow, copies)
+            shadow.copying, shadow.announced = owner.copying, owner.announced
             for i in range(len(segments)):
                 map.dm_segs[i].ds_addr, map.dm_segs[i].ds_len = segments[i]
                 total += map.dm_segs[i].ds_len
@@ -171,7 +172,7 @@ cdef int _load(hyper_map *map, const hyper_segment *pieces, size_t count, int fl
             return _failed(error, caller)
 
 
-cdef int _keep_copies(hyper_shadow *shadow, list copies, int copying) except -1:
+cdef int _keep_copies(hyper_shadow *shadow, list copies) except -1:
     cdef hyper_copy *grown
     cdef size_t i, n = len(copies)
     if n:
@@ -184,7 +185,7 @@ cdef int _keep_copies(hyper_shadow *shadow, list copies, int copying) except -1:
         shadow.copies[i].start, shadow.copies[i].end = start, end
         shadow.copies[i].here = <char *><uintptr_t>here
         shadow.copies[i].there = <char *><uintptr_t>there
-    shadow.ncopies, shadow.copying = n, copying if n else 0
+    shadow.ncopies = n
     return 0
 
 
@@ -200,7 +201,8 @@ cdef public int rumpns_bus_dmamap_load_raw(void *tag, hyper_map *map, hyper_segm
             map.dm_mapsize = map.dm_nsegs = 0
             owner = <object>shadow.owner
             segments = owner.load_raw(asked, size, flags, map.dm_maxsegsz, <uintptr_t>caller)
-            _keep_copies(shadow, [], 0)
+            shadow.ncopies = 0
+            shadow.copying, shadow.announced = owner.copying, owner.announced
             for i in range(len(segments)):
                 map.dm_segs[i].ds_addr, map.dm_segs[i].ds_len = segments[i]
             map.dm_nsegs, map.dm_mapsize = <int>len(segments), size
@@ -229,7 +231,7 @@ cdef public void rumpns_bus_dmamap_sync(void *tag, hyper_map *map, unsigned long
     cdef hyper_shadow *shadow = hyper_shadow_of(map)
     cdef const char *wrong = hyper_sync_wrong(shadow, offset, length, ops)
     if wrong != NULL:
-        _say_wrong(shadow, wrong, offset, length, ops, HYPER_CALLER())
+        _wrong(shadow, wrong, offset, length, ops, HYPER_CALLER())
         if offset > map.dm_mapsize:
             offset = map.dm_mapsize
         if length > map.dm_mapsize - offset:
@@ -237,14 +239,18 @@ cdef public void rumpns_bus_dmamap_sync(void *tag, hyper_map *map, unsigned long
     hyper_sync(shadow, offset, length, ops)
 
 
-cdef void _say_wrong(hyper_shadow *shadow, const char *wrong, unsigned long offset,
-                     unsigned long length, int ops, void *caller) noexcept nogil:
+cdef void _wrong(hyper_shadow *shadow, const char *why, unsigned long offset, unsigned long length,
+                 int ops, void *caller) noexcept nogil:
+    """Tell it; what was loaded for one direction is loaded for both if the other is used."""
     hyper_stick()
     with gil:
         try:
-            (<object>shadow.owner).wrong(
-                f"bus_dmamap_sync of [{offset:#x}, {offset + length:#x}) with {ops:#x}",
-                wrong.decode(), <uintptr_t>caller)
+            owner = <object>shadow.owner
+            owner.wrong(f"bus_dmamap_sync of [{offset:#x}, {offset + length:#x}) with {ops:#x}",
+                        why.decode(), <uintptr_t>caller)
+            if shadow.map.dm_mapsize and ops & ~shadow.announced:
+                owner.widen()
+                shadow.copying, shadow.announced = owner.copying, owner.announced
         except BaseException as error:
             _failed(error, caller)
 

@@ -36,6 +36,7 @@ struct hyper_shadow {
 	size_t ncopies;
 	int copying;             /* which operations copy */
 	int synced;              /* which operations there were since the load */
+	int announced;           /* which ones BUS_DMA_READ or WRITE of the load left possible */
 	struct hyper_map map;    /* last: its segments follow */
 };
 
@@ -43,6 +44,7 @@ struct hyper_shadow {
 
 enum { HYPER_PREREAD = 1, HYPER_POSTREAD = 2, HYPER_PREWRITE = 4, HYPER_POSTWRITE = 8 };
 enum { HYPER_PRE = HYPER_PREREAD | HYPER_PREWRITE, HYPER_POST = HYPER_POSTREAD | HYPER_POSTWRITE };
+enum { HYPER_READS = HYPER_PREREAD | HYPER_POSTREAD, HYPER_WRITES = HYPER_PREWRITE | HYPER_POSTWRITE };
 
 static inline struct hyper_shadow *
 hyper_shadow_of(struct hyper_map *map)
@@ -96,6 +98,10 @@ hyper_sync_wrong(const struct hyper_shadow *s, unsigned long offset, unsigned lo
 		return "that is no operation";
 	if ((ops & HYPER_PRE) != 0 && (ops & HYPER_POST) != 0)
 		return "PRE is mixed with POST";
+	if ((ops & HYPER_WRITES & ~s->announced) != 0)
+		return "the device reads what was loaded with BUS_DMA_READ: it only writes, that says";
+	if ((ops & HYPER_READS & ~s->announced) != 0)
+		return "the device writes what was loaded with BUS_DMA_WRITE: it only reads, that says";
 	if ((ops & HYPER_POSTREAD) != 0 && (s->synced & HYPER_PREREAD) == 0)
 		return "POSTREAD without a PREREAD since the load";
 	if ((ops & HYPER_POSTWRITE) != 0 && (s->synced & HYPER_PREWRITE) == 0)

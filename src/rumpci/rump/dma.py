@@ -30,6 +30,12 @@ _LIMITS = {TAG_32: (1 << 32) - 1, TAG_64: ADDRESS_MAX}
 _WORDS = 8
 """How far into its arguments pci(4) has the two tags: they follow the bus_space tags."""
 _FLAGS = 0xFFF
+_HINTS = bus_dma.BUS_DMA_READ | bus_dma.BUS_DMA_WRITE
+_BOTH = 0xF
+_ANNOUNCED = {
+    bus_dma.BUS_DMA_READ: bus_dma.BUS_DMASYNC_PREREAD | bus_dma.BUS_DMASYNC_POSTREAD,
+    bus_dma.BUS_DMA_WRITE: bus_dma.BUS_DMASYNC_PREWRITE | bus_dma.BUS_DMASYNC_POSTWRITE,
+}
 _PAGE = 4096
 
 Segments = list[tuple[int, int]]
@@ -80,24 +86,33 @@ class Roots:
 
 
 class RumpMap:
-    """A bus_dmamap_t of a rump kernel."""
+    """A bus_dmamap_t of a rump kernel.
+
+    `copying` are the syncs that copy what bounces, `announced` those that the flags of the load
+    left possible: BUS_DMA_READ and BUS_DMA_WRITE decide what the device may do, too.
+    """
 
     def __init__(self, dma: Dma, tag: bus_dma.BusDmaTag, dmam: bus_dma.BusDmamap) -> None:
         self._dma, self._tag, self._dmam = dma, tag, dmam
+        self._again: Callable[[], None] = lambda: None  # what was loaded, for both directions
+        self.copying, self.announced = 0, _BOTH
 
     def load(
         self, pieces: Sequence[tuple[int, int]], flags: int, maxsegsz: int, caller: int
-    ) -> tuple[Segments, list[tuple[int, int, int, int]], int]:
-        """Load bytes of this process: segments, what has to be copied, which syncs copy.
+    ) -> tuple[Segments, list[tuple[int, int, int, int]]]:
+        """Load bytes of this process: segments, and what has to be copied.
 
         Raises BadDma, TooManySegments, NoDmaMemory, DmaQuota.
         """
+        buffers = [memory_at(address, length) for address, length in pieces]
+
+        def load(how: int) -> None:
+            bus_dma.bus_dmamap_load_uio(self._tag, self._dmam, buffers, how)
+
         with self._dma.lock:
             self._unload_first(caller)
-            buffers = [memory_at(address, length) for address, length in pieces]
-            bus_dma.bus_dmamap_load_uio(self._tag, self._dmam, buffers, flags & _FLAGS)
-            segments = self._segments(maxsegsz)
-            return segments, self._copies(pieces), self._dmam.copying
+            self._load(load, flags)
+            return self._segments(maxsegsz), self._copies(pieces)
 
     def load_raw(
         self,
@@ -108,11 +123,38 @@ class RumpMap:
         caller: int,
     ) -> Segments:
         """Load memory by (cookie, address, length), as bus_dmamem_alloc returned it."""
+
+        def load(how: int) -> None:
+            bus_dma.bus_dmamap_load_raw(self._tag, self._dmam, self._dma.raw(segs), size, how)
+
         with self._dma.lock:
             self._unload_first(caller)
-            raw = self._dma.raw(segs)
-            bus_dma.bus_dmamap_load_raw(self._tag, self._dmam, raw, size, flags & _FLAGS)
+            self._load(load, flags)
             return self._segments(maxsegsz)
+
+    def _load(self, load: Callable[[int], None], flags: int) -> None:
+        flags &= _FLAGS
+        if self._dma.is_mistaken(self._tag):
+            flags &= ~_HINTS
+        load(flags)
+        self._again = lambda: load(flags & ~_HINTS)
+        self._note(flags)
+
+    def _note(self, flags: int) -> None:
+        hint = flags & _HINTS
+        self.announced = _ANNOUNCED.get(hint, _BOTH)
+        self.copying = self._dmam.copying
+
+    def widen(self) -> None:
+        """Let the device both read and write what is loaded, at the same addresses.
+
+        Its driver's hints are not believed any more.
+        """
+        with self._dma.lock:
+            self._dma.mistake(self._tag)
+            bus_dma.bus_dmamap_unload(self._tag, self._dmam)
+            self._again()
+            self._note(0)
 
     def unload(self, caller: int) -> None:
         """Take it back; a map that is not loaded is told."""
@@ -184,8 +226,17 @@ class Dma:
         self._views: dict[int, tuple[bus_dma.BusDmaTag, memoryview]] = {}
         self._old: dict[int, tuple[DmaMemory, DmaMap]] = {}
         self._cookies = itertools.count(1)
+        self._mistaken: set[DmaRoot] = set()
         self.errno_of: Callable[[BaseException, int], int] = lambda _error, _caller: 22
         self.current: Callable[[], Address | None] = lambda: None
+
+    def is_mistaken(self, tag: bus_dma.BusDmaTag) -> bool:
+        """Whether a driver's BUS_DMA_READ and WRITE were wrong once: then they mean nothing."""
+        return tag.root in self._mistaken
+
+    def mistake(self, tag: bus_dma.BusDmaTag) -> None:
+        """They were."""
+        self._mistaken.add(tag.root)
 
     # ---- tags ------------------------------------------------------------------------------
 

@@ -18,7 +18,7 @@ _TYPES = ("intx", "msi", "msix")
 @click.command("rump", context_settings={"ignore_unknown_options": True})
 @click.option("--on", "host", metavar="HOST", help="Where the devices are.")
 @click.option("--lib", metavar="DIR", type=click.Path(exists=True, file_okay=False),
-              help="Where its libraries are (else RUMPCI_RUMP_LIB, else the usual places).")  # fmt: skip
+              help="Where its libraries are (else RUMPCI_RUMP_LIB says it).")  # fmt: skip
 @click.option("--driver", "drivers", multiple=True, metavar="NAME",
               help="A PCI driver to load, such as wm (else all that there are).")  # fmt: skip
 @click.option("--component", "components", multiple=True, metavar="NAME",
