@@ -35,11 +35,16 @@ cdef extern from "busdma.h":
         void *owner
         hyper_copy *copies
         size_t ncopies
-        int copying, synced, announced
+        int copying, synced, announced, shared
         hyper_map map
     hyper_shadow *hyper_shadow_of(hyper_map *) noexcept nogil
     hyper_shadow *hyper_shadow_new(int) noexcept nogil
     const char *hyper_sync_wrong(const hyper_shadow *, unsigned long, unsigned long, int) noexcept nogil
+    struct hyper_shared:
+        uintptr_t base, size
+        uint64_t bus
+    int hyper_load_shared(const hyper_shared *, hyper_map *, const hyper_segment *,
+                          size_t) noexcept nogil
     hyper_map *hyper_scratch() noexcept nogil
     bint hyper_walking(int) noexcept nogil
     void hyper_sync(hyper_shadow *, unsigned long, unsigned long, int) noexcept nogil
@@ -48,6 +53,8 @@ ctypedef int (*LoadMbuf)(void *, hyper_map *, void *, int) noexcept nogil
 
 cdef object _dma = None   # rump/dma.py, Dma
 cdef LoadMbuf _load_mbuf = NULL, _load_uio = NULL
+
+cdef hyper_shared _heap
 
 cdef int EINVAL = 22, ENOMEM = 12, EFBIG = 27
 _SEGMENTS_MOST = 1 << 16
@@ -64,6 +71,11 @@ def bind(addresses):
     global _load_mbuf, _load_uio
     _load_mbuf = <LoadMbuf><uintptr_t>addresses.get("rumpns_bus_dmamap_load_mbuf", 0)
     _load_uio = <LoadMbuf><uintptr_t>addresses.get("rumpns_bus_dmamap_load_uio", 0)
+
+
+def share(uintptr_t base, uint64_t bus, uintptr_t size):
+    """--dma=shared: what is of these bytes of this process need not be asked for (heap.py)."""
+    _heap.base, _heap.bus, _heap.size = base, bus, size
 
 
 cdef int _failed(error, void *caller):
@@ -153,6 +165,14 @@ cdef int _load(hyper_map *map, const hyper_segment *pieces, size_t count, int fl
     cdef hyper_shadow *shadow = hyper_shadow_of(map)
     cdef size_t i
     cdef unsigned long total = 0
+    cdef int error
+    if _heap.size and (shadow.shared or map.dm_mapsize == 0):
+        error = hyper_load_shared(&_heap, map, pieces, count)
+        if error >= 0:
+            shadow.shared, shadow.ncopies, shadow.copying = 1, 0, 0
+            shadow.synced = shadow.announced = 0xf
+            return error
+        shadow.shared = 0
     hyper_stick()
     with gil:
         try:
@@ -168,8 +188,8 @@ cdef int _load(hyper_map *map, const hyper_segment *pieces, size_t count, int fl
             map.dm_nsegs, map.dm_mapsize = <int>len(segments), total
             shadow.synced = 0
             return 0
-        except BaseException as error:
-            return _failed(error, caller)
+        except BaseException as failure:
+            return _failed(failure, caller)
 
 
 cdef int _keep_copies(hyper_shadow *shadow, list copies) except -1:
@@ -218,6 +238,9 @@ cdef public void rumpns_bus_dmamap_unload(void *tag, hyper_map *map) noexcept no
     map.dm_maxsegsz = map._dm_maxmaxsegsz
     map.dm_mapsize = map.dm_nsegs = 0
     shadow.ncopies = 0
+    if shadow.shared:
+        shadow.shared = 0
+        return
     hyper_stick()
     with gil:
         try:

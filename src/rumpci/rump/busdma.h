@@ -34,6 +34,7 @@ struct hyper_shadow {
 	void *owner;             /* a RumpMap, one reference of it */
 	struct hyper_copy *copies;
 	size_t ncopies;
+	int shared;              /* what is loaded is of the shared heap: nobody has to be told */
 	int copying;             /* which operations copy */
 	int synced;              /* which operations there were since the load */
 	int announced;           /* which ones BUS_DMA_READ or WRITE of the load left possible */
@@ -83,6 +84,66 @@ hyper_scratch(void)
 	scratch->map._dm_segcnt = HYPER_PIECES;
 	scratch->map._dm_maxmaxsegsz = scratch->map.dm_maxsegsz = 1UL << 30;
 	return &scratch->map;
+}
+
+/* --dma=shared: [base, base + size) of this process is at `bus` for the device. */
+struct hyper_shared {
+	uintptr_t base, size;
+	uint64_t bus;
+};
+
+/* Add a piece to a map's segments, cut as its limits demand; whether it fits. */
+static inline int
+hyper_add(struct hyper_map *map, uint64_t at, uint64_t length)
+{
+	const uint64_t boundary = map->_dm_boundary;
+
+	while (length > 0) {
+		struct hyper_segment *last = &map->dm_segs[map->dm_nsegs - (map->dm_nsegs > 0)];
+		uint64_t n = length < map->dm_maxsegsz ? length : map->dm_maxsegsz;
+
+		if (boundary != 0 && n > boundary - at % boundary)
+			n = boundary - at % boundary;
+		if (map->dm_nsegs > 0 && last->ds_addr + last->ds_len == at &&
+		    last->ds_len + n <= map->dm_maxsegsz &&
+		    (boundary == 0 || last->ds_addr / boundary == (at + n - 1) / boundary))
+			last->ds_len += n;
+		else if (map->dm_nsegs == map->_dm_segcnt)
+			return 0;
+		else {
+			map->dm_segs[map->dm_nsegs].ds_addr = at;
+			map->dm_segs[map->dm_nsegs++].ds_len = n;
+		}
+		at += n, length -= n;
+	}
+	return 1;
+}
+
+/* Load pieces of the shared heap: 0, EFBIG, or -1 if they are not all of it. */
+static inline int
+hyper_load_shared(const struct hyper_shared *heap, struct hyper_map *map,
+    const struct hyper_segment *pieces, size_t count)
+{
+	unsigned long total = 0;
+	size_t i;
+
+	for (i = 0; i < count; i++) {
+		const uintptr_t at = pieces[i].ds_addr - heap->base;
+
+		if (at >= heap->size || pieces[i].ds_len > heap->size - at)
+			return -1;
+		total += pieces[i].ds_len;
+	}
+	if (total == 0 || total > map->_dm_size)
+		return -1; /* who checks says what is wrong */
+	map->dm_mapsize = map->dm_nsegs = 0;
+	for (i = 0; i < count; i++)
+		if (!hyper_add(map, pieces[i].ds_addr - heap->base + heap->bus, pieces[i].ds_len)) {
+			map->dm_nsegs = 0;
+			return 27; /* EFBIG */
+		}
+	map->dm_mapsize = total;
+	return 0;
 }
 
 /* What is wrong with a sync, or NULL. */

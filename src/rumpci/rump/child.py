@@ -50,7 +50,8 @@ def main(arguments: list[str]) -> int:
         control.send(told, kind="booted", unused=kernel.unused())
         control.receive(told)  # to halt, or the parent has gone
         said = [*kernel.close()]
-        host.close()
+        if not kernel.shared:
+            host.close()
         control.send(told, kind="done", said=said)
     return 0
 
@@ -75,6 +76,7 @@ def _boot(job: dict[str, Any], host: Host, told: socket.socket) -> Kernel:
         devices=None if only is None else [Address.parse(at) for at in only],
         server=job["server"],
         msi=job["msi"],
+        shared=job["shared"],
         tell=tell,
     )
 

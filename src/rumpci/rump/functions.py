@@ -14,6 +14,7 @@ from rumpci.host import Address, Bar, Claim, Function, Host, Space
 from rumpci.pcireg import (
     PCI_BAR0,
     PCI_COMMAND_IO_ENABLE,
+    PCI_COMMAND_MASTER_ENABLE,
     PCI_COMMAND_MEM_ENABLE,
     PCI_COMMAND_STATUS_REG,
 )
@@ -28,6 +29,7 @@ class Held:
     def __init__(self, host: Host, function: Function) -> None:
         self._host, self.function = host, function
         self.claim: Claim | None = None
+        self.keep: object = None  # what has to live as long as the claim
         self._lock = threading.Lock()
 
     @property
@@ -147,6 +149,14 @@ class Functions:
     def unused(self) -> list[Held]:
         """Those that no driver did anything with."""
         return [held for held in self.held.values() if held.claim is None]
+
+    def stop_mastering(self) -> None:
+        """Let no function do DMA any more."""
+        for held in self.held.values():
+            if held.claim is not None:
+                command = held.claim.conf_read(PCI_COMMAND_STATUS_REG) & 0xFFFF
+                command &= ~PCI_COMMAND_MASTER_ENABLE
+                held.claim.conf_write(PCI_COMMAND_STATUS_REG, command)
 
     def release(self) -> None:
         """Give all back, whatever fails; the first failure is raised after that."""

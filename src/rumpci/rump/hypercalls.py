@@ -95,10 +95,14 @@ class Hypercalls:
 
     # ---- its end ---------------------------------------------------------------------------
 
-    def quiesce(self) -> Sequence[str]:
-        """Give everything back: no interrupt, no window, no DMA.  What failed, in words."""
+    def quiesce(self, *, shared: bool = False) -> Sequence[str]:
+        """Give everything back: no interrupt, no window, no DMA.  What failed, in words.
+
+        A heap that is `shared` stays, and so does its claim, as the kernel still lives in it.
+        """
         said = []
-        for step in (self.interrupts.end, self.windows.forget, self.functions.release):
+        last = self.functions.stop_mastering if shared else self.functions.release
+        for step in (self.interrupts.end, self.windows.forget, last):
             try:
                 step()
             except RumpciError as error:

@@ -12,11 +12,12 @@ import contextlib
 import ctypes
 import os
 from collections.abc import Callable, Iterable, Sequence
+from types import ModuleType
 from typing import Any, Self
 
 from rumpci.errors import DriverAttachError, DriverLoadError, NotSupported
 from rumpci.host import Address, Host
-from rumpci.rump import _busdma, _hyper
+from rumpci.rump import _busdma, _heap, _hyper, heap
 from rumpci.rump.findings import Finding, Findings
 from rumpci.rump.hypercalls import Hypercalls
 from rumpci.rump.libraries import BASE, PCI, Libraries
@@ -48,15 +49,16 @@ class Kernel:
     """Boots with the drivers named on the functions of `host` (`devices`: only these).
 
     `components` are further libraries.  `server` is a URL (unix://PATH) at which its system calls
-    are offered to other processes.  `tell` is called for each new finding.  The host stays its
-    owner's to close.
+    are offered to other processes.  `msi` is the best type of interrupt that is offered (2 MSI-X,
+    1 MSI, 0 INTx); `shared` puts its heap into DMA memory (heap.py).  `tell` is called for each
+    new finding.  The host stays its owner's to close.
 
     Raises HostUnavailable (ENOENT), DriverLoadError (ENOEXEC), DriverAttachError (EIO).
     """
 
     booted = False
 
-    def __init__(
+    def __init__(  # noqa: PLR0913
         self,
         host: Host,
         drivers: Iterable[str] = (),
@@ -66,6 +68,7 @@ class Kernel:
         devices: Iterable[Address] | None = None,
         server: str | None = None,
         msi: int = 2,
+        shared: bool = False,
         tell: Callable[[Finding], None] = _no_word,
     ) -> None:
         if Kernel.booted:
@@ -78,7 +81,10 @@ class Kernel:
         names = [self.libraries.named(name) for name in (*components, *drivers)]
         order = self.libraries.order([PCI, *names] if PCI not in names else names)
         self.hypercalls = Hypercalls(host, self.findings, devices, msi)
-        Kernel.booted = True
+        Kernel.booted, self.shared = True, shared
+        if shared:
+            heap.share_heap(self.hypercalls.functions)
+            self._promote(_heap)
         self._load(order)
         self._bind()
         self._boot(server)
@@ -91,8 +97,11 @@ class Kernel:
         self.close()
 
     def close(self) -> Sequence[str]:
-        """Take every device from it; what failed, in words.  The kernel itself stays, idle."""
-        return self.hypercalls.quiesce()
+        """Take every device from it; what failed, in words.  The kernel itself stays, idle.
+
+        With a shared heap, end the process before the host is closed: the kernel lives in it.
+        """
+        return self.hypercalls.quiesce(shared=self.shared)
 
     def unused(self) -> list[str]:
         """Functions that none of its drivers used: address and PCI ID."""
@@ -104,11 +113,16 @@ class Kernel:
     def _load(self, order: Sequence[str]) -> None:
         """Load libraries; ours come after those that every rump kernel has, before all others."""
         for name in order:
-            if name not in BASE and _hyper.__file__ not in self._loaded:
-                for module in (_hyper, _busdma):  # loaded already: now everybody sees them
-                    file = str(module.__file__)
-                    self._loaded[file] = ctypes.CDLL(file, mode=_MODE)
+            if name not in BASE:
+                self._promote(_hyper)
+                self._promote(_busdma)
             self._loaded[name] = self._open(name)
+
+    def _promote(self, module: ModuleType) -> None:
+        """Let all that is loaded from now on see the symbols of a module of ours."""
+        file = str(module.__file__)
+        if file not in self._loaded:
+            self._loaded[file] = ctypes.CDLL(file, mode=_MODE)
 
     def _open(self, name: str) -> ctypes.CDLL:
         path = self.libraries.paths[name]

@@ -50,6 +50,7 @@ class Plan:
     components: Sequence[str]
     devices: Sequence[str] | None
     msi: int
+    shared: bool
     server: str | None
     command: Sequence[str] = ()
     limit: float = 30.0

@@ -27,6 +27,8 @@ _TYPES = ("intx", "msi", "msix")
               help="Give it this device only.")  # fmt: skip
 @click.option("--intr", type=click.Choice(_TYPES), default="msix",
               help="The best type of interrupt that drivers are offered.")  # fmt: skip
+@click.option("--dma", type=click.Choice(("strict", "shared")), default="strict",
+              help="shared: its heap is DMA memory: faster, and nothing is checked.")  # fmt: skip
 @click.option("--server", metavar="URL", help="Offer its system calls at unix://PATH.")
 @click.option("--list", "listing", is_flag=True, help="Say which drivers and components there are.")
 @click.argument("command_line", nargs=-1, metavar="[-- COMMAND]")
@@ -37,6 +39,7 @@ def command(  # noqa: PLR0913, PLR0917
     components: tuple[str, ...],
     devices: tuple[str, ...],
     intr: str,
+    dma: str,
     server: str | None,
     listing: bool,
     command_line: tuple[str, ...],
@@ -57,7 +60,7 @@ def command(  # noqa: PLR0913, PLR0917
     plan = parent.Plan(
         host, str(libraries.folder), drivers or tuple(libraries.drivers()),
         (*libraries.usual(drivers or libraries.drivers()), *components),
-        devices or None, _TYPES.index(intr), server, command_line,
+        devices or None, _TYPES.index(intr), dma == "shared", server, command_line,
     )  # fmt: skip
     if url.parse(host).scheme in GUARDED:
         with closing(open_host(host, **_memory(host))) as opened:
