@@ -125,9 +125,7 @@ class GuardClaim(Holding):
                 stack.callback(self._on_release, self)
                 stack.callback(self._take_back)
                 stack.callback(self._quarantine)
-                for window in list(self._windows):
-                    window.kill("the device was detached")
-                    stack.callback(self._forget, window)
+                stack.callback(self._windows.end, "the device was detached")
 
     def _take_back(self) -> None:
         """Leave nothing in the hands of a process that was given the memory of a BAR."""

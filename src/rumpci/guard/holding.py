@@ -17,7 +17,7 @@ from rumpci.guard.admit import Range, check_inside, find_bar
 from rumpci.guard.config import ConfigSpace
 from rumpci.guard.recorder import Kind, Recorder, source_of
 from rumpci.guard.shim import BarLimits
-from rumpci.guard.window import GuardWindow
+from rumpci.guard.window import GuardWindow, Windows
 from rumpci.host import Bar, Function, Space
 from rumpci.machines.machine import BarAccess
 
@@ -60,7 +60,7 @@ class Holding:
         self._reach, self._recorder = reach, recorder
         self._source = source_of(function.address)
         self._lock, self._command_lock = threading.RLock(), command_lock
-        self._windows: set[GuardWindow] = set()
+        self._windows = Windows(self._lock)
         self._released = False
         self._config = ConfigSpace(function, reach.conf_read, reach.conf_write, who)
         self._closed = self._msix_pages()
@@ -95,7 +95,7 @@ class Holding:
                 writable=writable,
                 closed=closed,
                 present=self._present,
-                on_unmap=self._forget,
+                on_unmap=self._windows.forget,
             )
             window.record_into(self._recorder, self.function.address)
             self._map(window, closed)
@@ -130,12 +130,6 @@ class Holding:
             window.mapping = self._reach.map_bar(
                 window.bar, window.offset, end - window.offset, at=0, writable=window.writable
             )
-
-    def _forget(self, window: GuardWindow) -> None:
-        with self._lock:
-            self._windows.discard(window)
-            if window.mapping is not None:
-                window.mapping.revoke()
 
     def _present(self, space: Space) -> bool:
         read = self._reach.conf_read

@@ -52,7 +52,7 @@ class VfioClaim(Holding):
         """See host.Claim."""
         with self._lock:
             if self._stops_decoding(reg, value):
-                self._unmap_all()
+                self._windows.trap()
             super().conf_write(reg, value)
 
     def intr_count(self, type_: IntrType) -> int:
@@ -93,9 +93,7 @@ class VfioClaim(Holding):
         with self._lock:
             self._check_held("resetting")
             how = reset_function(self.device) if hot is None else hot_reset(self.device, hot)
-            for window in list(self._windows):
-                window.kill("the function was reset")
-                self._forget(window)
+            self._windows.end("the function was reset")
             self.interrupts.release()
             self._config.restore()
             return how
@@ -130,9 +128,7 @@ class VfioClaim(Holding):
             stack.callback(self.device.cut_off)
             stack.callback(self._quarantine)
             stack.callback(stop)
-            for window in list(self._windows):
-                window.kill(why)
-                stack.callback(self._forget, window)
+            stack.callback(self._windows.end, why)
 
     def _quarantine(self) -> None:
         """Quiet the function, and only then take its DMA from it (rule 9)."""
@@ -181,9 +177,3 @@ class VfioClaim(Holding):
             return not value & pr.PCI_COMMAND_MEM_ENABLE
         power = self._config.caps.get(pr.PCI_CAP_PWRMGMT)
         return power is not None and reg == power + pr.PCI_PMCSR and bool(value & 3)
-
-    def _unmap_all(self) -> None:
-        """From here on every access of these windows is trapped, and reads ones until decoded."""
-        for window in self._windows:
-            if window.mapping is not None:
-                window.mapping.revoke()
