@@ -4,14 +4,17 @@
 
 `GuardInterrupt` is one of a machine's, `VfioInterrupt` one that a kernel takes; a client of a
 guard in another process knows the same states, and has the same words (`Allocated`).
+`Allocator` has those of one claim.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, ExitStack, nullcontext
+from typing import Generic, TypeVar
 
-from rumpci.errors import InterruptBusy, NotAllocated
+from rumpci.errors import InterruptBusy, NotAllocated, NoVectors
 from rumpci.host import Address, IntrType
 
 
@@ -114,3 +117,61 @@ class HeldInterrupt(Allocated, ABC):
     @abstractmethod
     def _close(self) -> None:
         """Give back its descriptors, and whatever else it has."""
+
+
+H = TypeVar("H", bound=HeldInterrupt)
+
+
+class Allocator(ABC, Generic[H]):
+    """The interrupts of one claim, of the function at `address`: `held` are the client's."""
+
+    def __init__(
+        self, address: Address, lock: AbstractContextManager[object] | None = None
+    ) -> None:
+        self.held: list[H] = []
+        self._address = address
+        self._lock = lock or nullcontext()
+
+    def allocate(self, type_: IntrType, indices: Sequence[int]) -> list[H]:
+        """See host.Claim.intr_alloc."""
+        with self._lock:
+            check_indices(self.held, type_, indices, self.count(type_), self._address)
+            self.held = self._take(type_, indices)
+            return list(self.held)
+
+    def release(self) -> None:
+        """See host.Claim.intr_release."""
+        with self._lock:
+            held, self.held = self.held, []
+            release_all(held)
+
+    @abstractmethod
+    def count(self, type_: IntrType) -> int:
+        """See host.Claim.intr_count."""
+
+    @abstractmethod
+    def _take(self, type_: IntrType, indices: Sequence[int]) -> list[H]:
+        """The interrupts with these indices, all or none; they are the function's, and free."""
+
+
+def release_all(held: Sequence[HeldInterrupt]) -> None:
+    """Release each of them, whatever the others raise."""
+    with ExitStack() as stack:
+        for interrupt in held:
+            stack.callback(interrupt.release)
+
+
+def check_indices(
+    held: Sequence[HeldInterrupt], type_: IntrType, indices: Sequence[int], have: int, at: Address
+) -> None:
+    """Raise InterruptBusy, or NoVectors for indices that are not of the `have` that there are."""
+    tried = f"allocating {type_.value} {list(indices)} of {at}"
+    if held:
+        raise InterruptBusy(tried, f"{held[0].name} is allocated", "pci_intr_release it first")
+    wanted = set(indices)
+    bad = not wanted or len(wanted) < len(indices) or not wanted <= set(range(have))
+    if type_ is IntrType.MSI:
+        power = len(indices) & (len(indices) - 1) == 0
+        bad = bad or not power or list(indices) != list(range(len(indices)))
+    if bad:
+        raise NoVectors(tried, f"the function has {have}", "ask for vectors that it has")

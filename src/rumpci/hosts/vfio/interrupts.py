@@ -17,8 +17,7 @@ from collections.abc import Callable, Sequence
 
 from rumpci import pcireg as pr
 from rumpci.errors import NotSupported, NoVectors
-from rumpci.guard.held import HeldInterrupt
-from rumpci.guard.interrupts import check_indices
+from rumpci.guard.held import Allocator, HeldInterrupt, release_all
 from rumpci.guard.msi import check_can_send, check_no_shim
 from rumpci.guard.shimrun import ShimRunner
 from rumpci.host import Event, IntrType
@@ -226,27 +225,23 @@ class Message(VfioInterrupt):
         os.close(self._parked)
 
 
-class VfioInterrupts:
+class VfioInterrupts(Allocator[VfioInterrupt]):
     """The interrupts of one claim; `shim` makes what runs a client's shim."""
 
     def __init__(
         self, device: VfioDevice, shim: Callable[[], ShimRunner], unit: Callable[[str], int]
     ) -> None:
+        super().__init__(device.function.address)
         self._device, self._shim, self._unit = device, shim, unit
-        self.held: list[VfioInterrupt] = []
 
     def count(self, type_: IntrType) -> int:
         """See host.Claim.intr_count."""
         return int(self._device.irq_info(INDEX[type_]).count)
 
-    def allocate(self, type_: IntrType, indices: Sequence[int]) -> list[VfioInterrupt]:
-        """See host.Claim.intr_alloc."""
-        check_indices(self.held, type_, indices, self.count(type_), self._device.function.address)
+    def _take(self, type_: IntrType, indices: Sequence[int]) -> list[VfioInterrupt]:
         if type_ is IntrType.INTX:
-            self.held = [Intx(self._device, self._shim())]
-        else:
-            self.held = list(self._messages(type_, indices))
-        return list(self.held)
+            return [Intx(self._device, self._shim())]
+        return list(self._messages(type_, indices))
 
     def _messages(self, type_: IntrType, indices: Sequence[int]) -> list[Message]:
         vectors = Vectors(self._device, type_, max(indices) + 1)
@@ -256,8 +251,7 @@ class VfioInterrupts:
             for index in indices:
                 made.append(Message(vectors, index, f"{type_.value}{unit} vec {index}"))
         except BaseException:  # no descriptors left
-            for message in made:
-                message.release()
+            release_all(made)
             raise
         return made
 
@@ -265,12 +259,6 @@ class VfioInterrupts:
         """The device is gone: let none come, and whoever waits for one look at the device."""
         for interrupt in self.held:
             interrupt.wake()
-
-    def release(self) -> None:
-        """See host.Claim.intr_release."""
-        held, self.held = self.held, []
-        for interrupt in held:
-            interrupt.release()
 
 
 def _eventfd() -> int:
