@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +17,7 @@ from rumpci.errors import (
     NoSuchDevice,
     RumpciError,
 )
-from rumpci.host import Address, Feature, Space
+from rumpci.host import Address, Feature, Holder, Host, Space
 from rumpci.hosts import open_host
 from rumpci.hosts.vfio.group import Options
 from rumpci.hosts.vfio.host import VfioHost
@@ -230,6 +231,17 @@ def test_a_kernel_without_nodes_of_devices(tree: Tree) -> None:
     (tree.devices / NAME / "vfio-dev" / "vfio0").mkdir(parents=True)
     with pytest.raises(HostUnavailable, match=r"no .*/dev/iommu.*modprobe iommufd"):
         VfioHost(f"vfio:{NAME}?via=iommufd", [AT], options)
+
+
+def test_who_holds_what(tree: Tree) -> None:
+    bridge = Address(0, 0, 1, 0)
+    tree.function(str(bridge), "pcieport", class_=0x06_0400, header=1)
+    tree.function(NAME)
+    tree.node("vfio")
+    tree.node("1")
+    with contextlib.closing(opened(tree)) as opened_host:
+        host: Host = opened_host  # a host in every respect: mypy looks, as open_host cannot
+        assert host.holders() == [Holder(bridge, allowed=False), Holder(AT)]
 
 
 @pytest.mark.parametrize(

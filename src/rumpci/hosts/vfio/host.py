@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from rumpci.errors import DeviceBusy, HostRefused, NoSuchDevice, RumpciError
 from rumpci.guard.claims import FunctionClaims
 from rumpci.guard.recorder import Recorder
-from rumpci.host import Address, Feature, Function, InterruptInfo, Space
+from rumpci.host import Address, Feature, Function, Holder, InterruptInfo, Space
 from rumpci.host_dma import DmaInfo, DmaUsage, Grant
 from rumpci.hosts.vfio import errors, noiommu
 from rumpci.hosts.vfio.claim import VfioClaim
@@ -94,6 +94,10 @@ class VfioHost:
     def functions(self) -> Sequence[Function]:
         """See host.Host: those that the URL names, and every bridge."""
         return self._claims.mark(self._list())
+
+    def holders(self) -> Sequence[Holder]:
+        """See host.Host; the kernel does not tell which other process has a function."""
+        return self._claims.holders(self._list())
 
     def _list(self) -> Iterator[Function]:
         for found in sysfs.functions(self._options.root):
