@@ -11,11 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.waiting import LIMIT_S
+
 from .needs import qemu
 from .test_reload import Run
 from .test_supervisor import children, gone, run, start
 
-LIMIT_S = 240
 TWO = "model:edu+edu"
 STAY = "kern.delay(60_000_000)"
 TELL = "print(self.xname, 'pid', os.getpid(), flush=True)"

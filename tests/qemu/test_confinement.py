@@ -23,10 +23,10 @@ import rumpci
 from rumpci.supervisor import landlock, seccomp
 from rumpci.supervisor.confine import is_wide
 from rumpci.tools import doctor
+from tests.waiting import LIMIT_S
 
 from .needs import qemu
 
-LIMIT_S = 240
 landlocked = pytest.mark.skipif(
     not landlock.version(), reason="no Landlock here: boot Linux 5.13+ with landlock in lsm="
 )

@@ -14,10 +14,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.waiting import LIMIT_S
+
 from .test_children import TWO, at, driver
 from .test_supervisor import run
 
-LIMIT_S = 240
 PROMPT = r"\(Pdb\) "
 
 

@@ -14,12 +14,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.waiting import LIMIT_S
+
 from .needs import qemu
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
 SESSIONS = re.findall(r"```console\n(.*?)```", README, re.S)
-LIMIT_S = 240
 PACKAGES = {"nbdinfo": "libnbd-bin", "nbdcopy": "libnbd-bin"}
 pytestmark = [qemu]
 
