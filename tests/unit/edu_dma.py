@@ -175,6 +175,18 @@ def without_an_iommu_it_writes_anywhere(b: Bench) -> None:
     assert b.faults() == []
 
 
+def nothing_stops_what_was_not_loaded(b: Bench) -> None:
+    """Without an IOMMU; here on memory of our own."""
+    b.edu.dma_write(0, pattern(64))
+    segs = bd.bus_dmamem_alloc(b.tag, 4096, 4096, 0, nsegs=1)
+    view = bd.bus_dmamem_map(b.tag, segs, 4096)
+    b.edu.transfer(EDU_DMA_BUFFER, segs[0].ds_addr, 64, to_ram=True)
+    assert bytes(view[:64]) == pattern(64)
+    assert b.faults() == []
+    bd.bus_dmamem_unmap(b.tag, view, 4096)
+    bd.bus_dmamem_free(b.tag, segs)
+
+
 def addresses_fit(b: Bench) -> None:
     dmam = b.edu.dma_map(0, 1)
     bd.bus_dmamap_load(b.tag, dmam, bytearray(EDU_DMA_MAX))

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterator
 
 import pytest
 
-from rumpci.autoconf import Autoconf
-from rumpci.cpu import own_cpu
 from rumpci.drivers.edu import Edu
 from rumpci.drivers.edureg import EDU_DMA_MAX
-from rumpci.hosts import open_host
 from tests.linux.binding import EDU
+from tests.linux.guest import drivers
 from tests.linux.guest.urls import vfio
 from tests.unit import edu_dma
 from tests.unit.edu_dma import Bench, attached
@@ -29,12 +26,7 @@ def b() -> Iterator[Bench]:
 
 @pytest.fixture(params=["poll", "intx", "shim", "msi"])
 def edu(request: pytest.FixtureRequest) -> Iterator[Edu]:
-    with (
-        own_cpu(),
-        contextlib.closing(open_host(URL)) as host,
-        Autoconf(host, properties={"edu": {"intr": request.param}}) as autoconf,
-    ):
-        (made,) = autoconf.attach([Edu])
+    with drivers.attached(URL, Edu, intr=request.param) as made:
         assert isinstance(made, Edu)
         yield made
 
@@ -45,8 +37,7 @@ def test_registers_are_plain_memory(edu: Edu) -> None:
 
 
 def test_however_it_interrupts(edu: Edu) -> None:
-    for n in (1, 5, 10, 5, 10):
-        assert edu.factorial(n) == {1: 1, 5: 120, 10: 3628800}[n]
+    drivers.factorials(edu)
 
 
 @pytest.mark.parametrize(("offset", "size"), [(0, EDU_DMA_MAX), (EDU_DMA_MAX - 1, 1)])
