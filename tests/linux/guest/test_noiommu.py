@@ -19,14 +19,12 @@ from tests.linux.binding import EDU, nodes
 from tests.linux.guest import drivers
 from tests.linux.guest.test_vfio_drivers import *  # noqa: F403  # every test of it
 from tests.linux.guest.test_vfio_edu import (
+    TestDma,
     b,
     edu,
-    test_addresses_fit,
     test_dma_however_it_interrupts,
     test_however_it_interrupts,
-    test_memory_of_its_own,
     test_registers_are_plain_memory,
-    test_there_and_back,
 )
 from tests.linux.guest.test_vfio_life import (
     AT,
@@ -44,21 +42,19 @@ from tests.linux.guest.urls import vfio
 from tests.unit import edu_dma
 
 __all__ = [
+    "TestDma",
     "b",
     "claim",
     "edu",
     "host",
     "test_a_group_has_one_user",
-    "test_addresses_fit",
     "test_configuration_space_beyond_what_sysfs_shows_to_users",
     "test_decoding_off_is_no_crash",
     "test_dma_however_it_interrupts",
     "test_however_it_interrupts",
-    "test_memory_of_its_own",
     "test_registers_are_plain_memory",
     "test_reset_is_not_supported_by_edu",
     "test_reset_kills_windows",
-    "test_there_and_back",
     "test_unbound_while_it_is_mapped",
     "test_what_a_kernel_driver_has",
 ]

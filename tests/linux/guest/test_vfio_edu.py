@@ -7,7 +7,6 @@ from collections.abc import Iterator
 import pytest
 
 from rumpci.drivers.edu import Edu
-from rumpci.drivers.edureg import EDU_DMA_MAX
 from tests.linux.binding import EDU
 from tests.linux.guest import drivers
 from tests.linux.guest.urls import vfio
@@ -22,6 +21,11 @@ URL = vfio(EDU)
 def b() -> Iterator[Bench]:
     with attached(URL) as made:
         yield made
+
+
+@pytest.fixture
+def guarded(b: Bench) -> Bench:
+    return b
 
 
 @pytest.fixture(params=["poll", "intx", "shim", "msi"])
@@ -40,28 +44,13 @@ def test_however_it_interrupts(edu: Edu) -> None:
     drivers.factorials(edu)
 
 
-@pytest.mark.parametrize(("offset", "size"), [(0, EDU_DMA_MAX), (EDU_DMA_MAX - 1, 1)])
-def test_there_and_back(b: Bench, offset: int, size: int) -> None:
-    edu_dma.there_and_back(b, offset, size)
+class TestDma(edu_dma.OnAnyHost): ...
 
 
-def test_memory_of_its_own(b: Bench) -> None:
-    edu_dma.memory_of_its_own(b)
-
-
-def test_addresses_fit(b: Bench) -> None:
-    edu_dma.addresses_fit(b)
+class TestBehindAnIommu(edu_dma.BehindAnIommu): ...
 
 
 @pytest.mark.parametrize("intr", ["intx", "shim", "poll"])
 def test_dma_however_it_interrupts(intr: str) -> None:
     with attached(URL, intr=intr) as made:
         edu_dma.there_and_back(made, 0, 100)
-
-
-def test_nothing_that_was_not_mapped(b: Bench) -> None:
-    edu_dma.nothing_that_was_not_mapped(b)
-
-
-def test_only_the_direction_that_was_asked_for(b: Bench) -> None:
-    edu_dma.only_the_direction_that_was_asked_for(b)
