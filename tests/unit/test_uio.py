@@ -60,8 +60,7 @@ class Uio(Tree):
 
     def blocked(self) -> None:
         """Put it into an IOMMU group that translates: then nothing is wired for DMA."""
-        group = self.root / "sys/kernel/iommu_groups/5"
-        self._link(self.directory / "iommu_group", group)
+        group = self.join(NAME, 5)
         (group / "type").write_text("DMA-FQ\n")
 
     def peek(self, reg: int) -> int:
@@ -108,12 +107,12 @@ def claim(guard: Guard) -> Claim:
 
 
 def gone(tree: Uio) -> None:
-    tree.directory.rename(tree.directory.with_name("0000:02:00.0"))
+    (tree.devices / NAME).unlink()
 
 
 def bound_elsewhere(tree: Uio) -> None:
     (tree.directory / "driver").unlink()
-    tree._link(tree.directory / "driver", tree.root / "sys/bus/pci/drivers/nvme")
+    tree.attach(NAME, "nvme")
 
 
 def bound_nowhere(tree: Uio) -> None:
