@@ -179,7 +179,7 @@ def test_it_has_no_descriptors_but_its_own(odd: str) -> None:
 @qemu
 @pytest.mark.skipif(
     not has_user_namespaces(Path("/")),
-    reason="no user namespace to be had here (chroot?): see `rumpci doctor`",
+    reason="no user namespace to be had here: leave the chroot, or sysctl user.max_user_namespaces",
 )
 def test_it_can_open_nothing_of_its_supervisor_or_of_qemu(odd: str) -> None:
     write(

@@ -24,6 +24,7 @@ from rumpci.host import Address, Claim, Feature, IntrType
 from rumpci.host_dma import MemorySpec
 from rumpci.hosts import open_host
 from rumpci.machines.uio.machine import Options, UioMachine
+from tests import needs
 from tests.unit.sysfs_tree import Tree
 
 AT = Address(0, 1, 0, 0)
@@ -150,7 +151,7 @@ def test_what_cannot_be_opened(
         tree.machine()
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may use everything; run it as a user")
+@needs.user
 @pytest.mark.parametrize("name", ["config", "resource1"])
 def test_files_that_this_user_may_not_use(tree: Uio, name: str) -> None:
     (tree.directory / name).chmod(0o400)

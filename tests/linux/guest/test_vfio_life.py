@@ -36,8 +36,8 @@ from tests.waiting import until
 pytestmark = pytest.mark.machine("vfio")
 AT = Address.parse(EDU)
 PAGE = 4096
-AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="sysfs is root's: the machine vfio has it")
-AS_USER = pytest.mark.skipif(os.geteuid() == 0, reason="root may all: the machine vfio_user has it")
+AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="for root: test_vfio_life.py runs it so")
+AS_USER = pytest.mark.skipif(os.geteuid() == 0, reason="for a user: test_vfio_user.py runs it so")
 
 
 @pytest.fixture
