@@ -59,6 +59,11 @@ def driver(path: Path, match: object, *body: str, name: str = "") -> str:
     return str(path)
 
 
+def until_there(gate: Path, doing: str = "pass") -> str:
+    """A line of `run` that does something over and over until there is a file."""
+    return f"while not os.path.exists({str(gate)!r}): {doing}; kern.delay(1000)"
+
+
 def at(slot: int) -> str:
     """What matches only the function in a slot."""
     return f"int(pa.pa_device == {slot})"

@@ -13,9 +13,10 @@ import pytest
 from tests.waiting import LIMIT_S
 
 from .needs import qemu
-from .runs import STAY, TWO, Begin, at, children, driver, gone, run, start
+from .runs import STAY, TWO, Begin, at, children, driver, gone, run, start, until_there
 
 TELL = "print(self.xname, 'pid', os.getpid(), flush=True)"
+
 # ---- one dies, the others do not ---------------------------------------------------------------
 
 
@@ -24,7 +25,7 @@ def test_a_death_is_that_drivers_alone(tmp_path: Path) -> None:
     gate = tmp_path / "gate"
     good = driver(
         tmp_path / "good.py", at(2),
-        f"while not os.path.exists({str(gate)!r}): self.factorial(5); kern.delay(1000)",
+        until_there(gate, "self.factorial(5)"),
         "print('good goes on', self.factorial(6), flush=True)",
     )  # fmt: skip
     with start(bad, good, "--on", TWO) as process:
@@ -165,10 +166,7 @@ def test_what_has_run_stays_attached_and_handles_interrupts_until_all_have(tmp_p
     """As in one process: detached, and shown, when all are done; the last one first."""
     one = driver(tmp_path / "one.py", at(1), "print('one ran', flush=True)")
     gate = tmp_path / "gate"
-    two = driver(
-        tmp_path / "two.py", at(2),
-        f"while not os.path.exists({str(gate)!r}): kern.delay(1000)",
-    )  # fmt: skip
+    two = driver(tmp_path / "two.py", at(2), until_there(gate))
     with start(one, two, "--on", TWO, "--show", "intr") as process:
         assert process.stdout
         out = ""
