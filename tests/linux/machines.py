@@ -41,6 +41,8 @@ class Machine:
     user: bool = False
     """Run the command as an ordinary user, not as root."""
     megabytes: int = 768
+    firmware: str = "qboot.rom"
+    """It hangs where a network device has a wire; SeaBIOS does not, and takes a moment longer."""
     needs: Sequence[str] = ()
     """Options that the kernel must have, or modules that were built for it (built.py)."""
     query: str = ""
@@ -84,6 +86,7 @@ MACHINES = {
         ("hubport,id=driven,hubid=0", "hubport,id=peer,hubid=0"),
         (*Machine.modules, "e1000e"),
         bind=("0000:00:10.0=vfio-pci",),
+        firmware="bios-256k.bin",
     ),
     "iommu_off": Machine(append="intel_iommu=off"),
 }

@@ -170,7 +170,7 @@ class Guest:
         return [
             *(BINARY, "-nodefaults", "-no-user-config", "-no-reboot", "-display", "none"),
             *("-M", "q35,kernel-irqchip=split", "-accel", "tcg", "-cpu", "max"),
-            *("-m", str(self.machine.megabytes), "-bios", "qboot.rom"),
+            *("-m", str(self.machine.megabytes), "-bios", self.machine.firmware),
             *("-kernel", str(self.kernel.image), "-initrd", str(self.job / "initrd")),
             *("-chardev", f"stdio,id=console,signal=off,logfile={self.job / 'console'}"),
             *("-serial", "chardev:console"),
