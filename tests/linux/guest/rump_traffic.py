@@ -86,6 +86,7 @@ def main(url: str, count: str, size: str) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
+    result = main(*sys.argv[1:])
     ctypes.CDLL(None).fflush(None)  # what NetBSD said comes before
-    print(f"\nresult: {json.dumps(main(*sys.argv[1:]))}", flush=True)
+    print(f"\nresult: {json.dumps(result)}", flush=True)
     os._exit(0)
