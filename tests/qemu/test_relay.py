@@ -395,3 +395,16 @@ def test_not_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
         open_host("qemu:edu")
     assert len(starts) == 3
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_who_always_looks_in_time_takes_its_wake_ups_too() -> None:
+    """Their socket would fill, and QEMU's processor wait for ever to write one more."""
+    with bench("edu") as b:
+        controller, rounds = b.controller, 1000  # a socket holds some 278 messages of a byte
+        for _ in range(rounds):
+            controller.arm()  # so the next one sends a byte
+            controller._apic.write(0, 4, PROBE)
+            limit = kern.deadline(LIMIT_US)
+            while not controller.fired():
+                assert not limit.passed()
+            assert [vector for vector, _ in controller.collect()] == [PROBE]
