@@ -5,10 +5,11 @@ from __future__ import annotations
 from rumpci.pci4.abi import Control
 from rumpci.shim import Shim
 from tests.netbsd.devices import ACK, CAUSES
-from tests.netbsd.vector_mirror import Step, claimed, write
+from tests.netbsd.vector_mirror import FULL, Step, claimed, write
 
 INTX, MSI, MSIX = range(3)
-OLD, TABLE = 16, 24
+OLD, TABLE, ALONE, SHARING = 16, 24, 40, 48
+"""Addresses; FULL has its line with SHARING, ALONE is the same without."""
 ACKNOWLEDGE = Shim().read(4, 0, CAUSES).notz().store(0).write_a(4, 0, ACK).deliver().encode()
 DELIVER = Shim().read(4, 0, CAUSES).store(1).deliver().encode()
 SERVICE: Step = ["service"]
@@ -98,49 +99,48 @@ def _allocations() -> dict[str, list[Step]]:
     return cases
 
 
-def _lines() -> dict[str, list[Step]]:
-    space: Step = ["space", 1]
-    start = [*claimed(), _allocate(INTX, 0)]
+def _line(address: int) -> dict[str, list[Step]]:
+    """One function's line, and its shims."""
+    n = address >> 3
+    space, quiet = ["space", n], ["quiet", n]
+    fires = [_signal(n), SERVICE]
     cases: dict[str, list[Step]] = {}
     for name, shim in (("without", b""), ("acknowledging", ACKNOWLEDGE), ("delivering", DELIVER)):
-        begun = [*start, _establish(2, shim)]
-        cases[f"{name}: fires"] = [
+        begun = [*claimed(address), _allocate(INTX, 0), _establish(2, shim)]
+        cases[f"{n}, {name}: fires"] = [
             *begun,
-            _signal(),
+            _signal(n),
             space,
             SERVICE,
             PENDING,
             SERVICE,
             space,
-            _signal(1, 6),
+            _signal(n, 6),
             SERVICE,
             UNMASK,
             SERVICE,
             SERVICE,
-            ["quiet", 1],
+            quiet,
             SERVICE,
             UNMASK,
             SERVICE,
-            _signal(),
-            SERVICE,
+            *fires,
             ["accesses"],
         ]
-        cases[f"{name}: gone before it is handled"] = [
+        cases[f"{n}, {name}: gone before it is handled"] = [
             *begun,
-            _signal(),
-            ["quiet", 1],
+            _signal(n),
+            quiet,
             SERVICE,
             space,
             UNMASK,
             SERVICE,
-            _signal(),
-            SERVICE,
+            *fires,
         ]
-        cases[f"{name}: masked"] = [
+        cases[f"{n}, {name}: masked"] = [
             *begun,
             MASK,
-            _signal(),
-            SERVICE,
+            *fires,
             PENDING,
             space,
             UNMASK,
@@ -152,19 +152,18 @@ def _lines() -> dict[str, list[Step]]:
             UNMASK,
             SERVICE,
         ]
-        cases[f"{name}: fired, then masked"] = [
+        cases[f"{n}, {name}: fired, then masked"] = [
             *begun,
-            _signal(),
+            _signal(n),
             MASK,
             SERVICE,
             UNMASK,
             SERVICE,
             SERVICE,
         ]
-        cases[f"{name}: disestablished"] = [
+        cases[f"{n}, {name}: disestablished"] = [
             *begun,
-            _signal(),
-            SERVICE,
+            *fires,
             DISESTABLISH,
             space,
             SERVICE,
@@ -178,15 +177,72 @@ def _lines() -> dict[str, list[Step]]:
             ["RELEASE", {"handle": 1}],
             space,
         ]
-        cases[f"{name}: released with an event"] = [
+        cases[f"{n}, {name}: released with an event"] = [
             *begun,
-            _signal(),
+            _signal(n),
             ["RELEASE", {"handle": 1}],
             space,
             SERVICE,
-            *claimed(),
+            *claimed(address),
             space,
         ]
+    return cases
+
+
+def _shared() -> dict[str, list[Step]]:
+    """A line with two functions: handles 1 and 2, and 3 and 4."""
+    second: list[Step] = [
+        ["CLAIM", {"address": SHARING, "who": "y"}],
+        ["CONF_WRITE", {"claim": 3, "reg": 4, "value": 7}],
+        ["INTR_ALLOC", {"claim": 3, "count": 1}],
+    ]
+    spaces: list[Step] = [["space", 1], ["space", 6]]
+    cases: dict[str, list[Step]] = {}
+    for first, other in ((b"", b""), (ACKNOWLEDGE, b""), (b"", ACKNOWLEDGE), (DELIVER, DELIVER)):
+        both = [*claimed(), _allocate(INTX, 0), _establish(2, first), *second, _establish(4, other)]
+        cases[f"shared, shims of {len(first)} and {len(other)} bytes"] = [
+            *both,
+            _signal(1, 2),
+            SERVICE,
+            *spaces,
+            _signal(6, 3),
+            SERVICE,
+            *spaces,
+            UNMASK,
+            SERVICE,
+            _control(Control.UNMASK, 4),
+            SERVICE,
+            MASK,
+            _signal(1),
+            _signal(6),
+            SERVICE,
+            UNMASK,
+            SERVICE,
+            ["RELEASE", {"handle": 1}],
+            SERVICE,
+            _signal(6, 4),
+            SERVICE,
+            *spaces,
+        ]
+        cases[f"shared with nobody's, {len(first)} bytes of shim"] = [
+            *claimed(),
+            _allocate(INTX, 0),
+            _establish(2, first),
+            _signal(6),
+            SERVICE,
+            *spaces,
+            _signal(1),
+            SERVICE,
+            UNMASK,
+            SERVICE,
+            *spaces,
+        ]
+    return cases
+
+
+def _lines() -> dict[str, list[Step]]:
+    space: Step = ["space", 1]
+    cases = _line(FULL) | _line(ALONE) | _shared()
     old = [*claimed(OLD), _allocate(INTX, 0), _establish()]
     cases["old: held until it is unmasked"] = [
         *old,
