@@ -196,6 +196,15 @@ class Core:
         )
         return Place(errno, bool(memory), bar, func, at, left, bool(writable))
 
+    def meanwhile(self, client: int, op: Op, **values: Any) -> None:
+        """Have a client ask this when the core pauses for the next time."""
+        body = abi.STRUCTURES[op](**values).pack()
+        self._ask(b"J", struct.pack("<II", client, op) + body)
+
+    def answered_meanwhile(self) -> int:
+        """The errno of that; below zero if there was no pause."""
+        return self._errno(b"J", b"")
+
     # ---- parts by themselves -------------------------------------------------------------
 
     def shim(

@@ -119,6 +119,18 @@ class Table(Device):
     )  # fmt: skip
 
 
+class Alone(Full):
+    """The same; it has a line to itself, which the first one shares with Sharing."""
+
+
+class Sharing(Device):
+    """On the line of the first."""
+
+    config = ConfigSpec(
+        vendor=0x1234, product=0x0006, class_=0x088000, interrupt_pin=4, bars={0: BarSpec(4096)}
+    )
+
+
 class Looping(Device):
     """A list of capabilities that has one twice, goes back, and has one at the end of its space."""
 
@@ -141,6 +153,6 @@ def _show_nothing(level: bool) -> None:
 
 
 MACHINES: dict[str, list[type[Device]]] = {
-    "full": [Full, Old, Table, Looping],
+    "full": [Full, Old, Table, Looping, Alone, Sharing],
 }
 """Machines by name; function 0 is the host bridge."""

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from rumpci.pci4.abi import Op
+from tests.netbsd.asking import ACK_SHIM, ANY, FULL
 from tests.netbsd.core import Core
 from tests.netbsd.guarded import Guarded
 from tests.netbsd.machine import Who
 from tests.netbsd.pair import twin
-from tests.netbsd.test_core import ACK_SHIM, ANY, FULL
 
 _MOST = 100
 """More allocations than the whole of it makes."""

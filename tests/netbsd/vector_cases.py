@@ -1,10 +1,11 @@
-"""The requests of tests/vectors/config.json and windows.json; and by file, all there are."""
+"""The requests of tests/vectors/config.json and windows.json; and of all files, by name."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from tests.netbsd.devices import MSI, MSIX, PCIE, PM, VPD
+from tests.netbsd.vector_interrupts import interrupts
 from tests.netbsd.vector_mirror import ANY, FULL, Step, claimed, mirror, read, write
 
 TABLE, LOOPING = 24, 32
@@ -286,5 +287,6 @@ REQUESTS: dict[str, tuple[dict[str, Any], dict[str, list[Step]]]] = {
     "config": (PLAIN, _config()),
     "windows": (PLAIN, _windows()),
     "mirror": (SCATTERED, mirror()),
+    "interrupts": (PLAIN, interrupts()),
 }
 """For each file its machine, and its cases by name."""

@@ -90,6 +90,7 @@ def _offsets() -> Shims:
     for offset in (0xFC, 0xFE, 0xFF, 0x100, 0x17C, 0x180, 0x1FC, 0x200, 0x204, 0x208, 0xFFFFFFFC):
         yield f"offset {offset:#x}", _program((1, 4, 0, 0, offset, 0), DELIVER), [5]
         yield f"offset {offset:#x}, 8 bytes", _program((1, 8, 0, 0, offset, 0), DELIVER), [5]
+        yield f"offset {offset:#x}, a byte", _program((1, 1, 0, 0, offset, 0), DELIVER), [5]
     yield "the last bytes of a BAR of 4 GiB", _program((1, 8, 5, 0, 0xFFFFFFF8, 0), DELIVER), [5]
 
 

@@ -3,12 +3,15 @@
     python -m tests.netbsd.vectors      write them again, with what the guard answers
 
 The cases are in vector_shims.py and vector_cases.py.  shim.json has programs, and what becomes
-of them; the others have requests of the protocol to a machine of devices.py, and three things
+of them; the others have requests of the protocol to a machine of devices.py, and some things
 besides:
 
     ["space", n]        what configuration space of function n holds that is not zero
     ["granted", n]      what function n reaches through the IOMMU
     ["accesses"]        the accesses to registers since the last time
+    ["signal", n, c, v] function n interrupts, for causes c, if it can by message v
+    ["quiet", n]        function n stops
+    ["service"]         what fired is handled: the events
 
 An answer has the fields that are not zero, or an errno's name.
 """
@@ -48,6 +51,14 @@ class Side(Protocol):
     def granted(self, func: int) -> dict[int, int]: ...
 
     def accesses(self) -> list[Access]: ...
+
+    def signal(self, func: int, cause: int = 1, vector: int = 0) -> None: ...
+
+    def quiet(self, func: int) -> None: ...
+
+    def service(self) -> None: ...
+
+    def events(self, client: int) -> list[Any]: ...
 
 
 def load(name: str) -> Any:
@@ -109,11 +120,21 @@ def _answer(side: Side, client: int, step: Step) -> Answer:
         return {f"{addr:#x}": way for addr, way in sorted(side.granted(rest[0]).items())}
     if what == "accesses":
         return [list(access) for access in side.accesses()]
+    if what in ("signal", "quiet"):
+        getattr(side, what)(*rest)
+        return None
+    if what == "service":
+        side.service()
+        return [_event(event) for event in side.events(client)]
     return _ask(side, client, Op[what], rest[0])
 
 
+def _event(event: Any) -> list[Any]:
+    return [event.vector, event.sequence, event.count, list(event.status[: event.words])]
+
+
 def _ask(side: Side, client: int, op: Op, fields: Mapping[str, Any]) -> Answer:
-    values = {k: bytes.fromhex(v) if k == "data" else v for k, v in fields.items()}
+    values = {k: bytes.fromhex(v) if k in ("data", "shim") else v for k, v in fields.items()}
     number, body = side.dispatch(client, op, abi.STRUCTURES[op](**values).pack())
     return errno.errorcode[number] if number else answer_of(op, body)
 

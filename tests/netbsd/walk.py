@@ -47,7 +47,7 @@ class Walk(Clients):
 
     def connect(self, dice: random.Random) -> None:
         if len(self.handles) < 3:
-            allowed, limits = dice.choice([31, 31, 6, 1]), dice.choice([LIMITS, LIMITS, FEW])
+            allowed, limits = dice.choice([127, 127, 38, 1]), dice.choice([LIMITS, LIMITS, FEW])
             uid = dice.randrange(2)
             self._open(Who(uid, 7 + uid, dice.random() < 0.5, allowed, limits))
 
@@ -200,12 +200,14 @@ class Walk(Clients):
             self._forget(client, "intr", claim)
 
     def signal(self, dice: random.Random) -> None:
-        self.pair.signal(dice.choice([1, 1, 2, 3, 4]), dice.randrange(1, 16), dice.randrange(4))
+        self.pair.signal(
+            dice.choice([1, 1, 2, 3, 4, 5, 5, 6]), dice.randrange(1, 16), dice.randrange(4)
+        )
         if dice.random() < 0.7:
             self.service(dice)
 
     def quiet(self, dice: random.Random) -> None:
-        self.pair.quiet(dice.randrange(1, 5))
+        self.pair.quiet(dice.randrange(1, 7))
 
     def service(self, dice: random.Random) -> None:
         del dice

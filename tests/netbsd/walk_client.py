@@ -33,7 +33,7 @@ class Clients:
     def _begin(self) -> None:
         """A client that has something of everything."""
         client = self._open(Who(limits=LIMITS))
-        for address in (8, 16):
+        for address in (8, 16, 40):
             claim = self._claim(client, address, "x")
             self._take(client, "window", claim, Op.WINDOW_MAP, "window", size=256, flags=1)
             self._take(client, "mem", claim, Op.DMA_ALLOC, "memory", size=40960, nsegs=9, high=ANY)

@@ -35,7 +35,7 @@ EDGES = [
     ANY - 4095,
     ANY,
 ]
-ADDRESSES = [8, 8, 16, 16, 24, 32, 0, 40, 9]
+ADDRESSES = [8, 8, 16, 16, 24, 32, 40, 40, 48, 0, 56, 9]
 REGISTERS = [
     4,
     PM + 4,

@@ -7,7 +7,6 @@ import gc
 import os
 import re
 import select
-import shutil
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -27,6 +26,7 @@ from rumpci.machines.qemu.firmware import LINES
 from rumpci.machines.qemu.machine import QemuMachine
 from rumpci.machines.qemu.relay import Relay
 from rumpci.machines.vtd.remap import Remapping
+from tests.needs import program
 
 from . import needs
 
@@ -43,10 +43,8 @@ def source() -> str:
     return SOURCE.read_text()
 
 
-@pytest.mark.skipif(
-    not (shutil.which("as") and shutil.which("objcopy")),
-    reason="as or objcopy is missing: apt-get install binutils",
-)
+@program("as", "binutils")
+@program("objcopy", "binutils")
 def test_image_is_what_the_assembler_makes_of_the_source(tmp_path: Path) -> None:
     made, image = tmp_path / "relay.o", tmp_path / "relay.bin"
     subprocess.run(["as", "--32", "-o", made, SOURCE], check=True)
@@ -397,3 +395,16 @@ def test_not_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
         open_host("qemu:edu")
     assert len(starts) == 3
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_who_always_looks_in_time_takes_its_wake_ups_too() -> None:
+    """Their socket would fill, and QEMU's processor wait for ever to write one more."""
+    with bench("edu") as b:
+        controller, rounds = b.controller, 1000  # a socket holds some 278 messages of a byte
+        for _ in range(rounds):
+            controller.arm()  # so the next one sends a byte
+            controller._apic.write(0, 4, PROBE)
+            limit = kern.deadline(LIMIT_US)
+            while not controller.fired():
+                assert not limit.passed()
+            assert [vector for vector, _ in controller.collect()] == [PROBE]

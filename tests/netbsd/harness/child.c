@@ -249,6 +249,44 @@ do_stats(void)
 	put64(sim->next_errno != 0 || sim->next_nsegs != 0);
 }
 
+/* What another thread asks while the core pauses, once; and its errno. */
+static struct {
+	struct sim_client	*client;
+	uint32_t		 op;
+	uint8_t			*body;
+	size_t			 size;
+	int			 error;
+} meanwhile;
+
+static void
+ask_meanwhile(struct sim *its)
+{
+	uint8_t *body = meanwhile.body;
+
+	its->hook = NULL;
+	meanwhile.body = NULL;
+	meanwhile.error = pcu_dispatch(meanwhile.client->core, meanwhile.op,
+	    body, meanwhile.size);
+	free(body);
+}
+
+static void
+do_meanwhile(void)
+{
+
+	put32((uint32_t)meanwhile.error);
+	meanwhile.error = -1;
+	if (at == end)
+		return;
+	meanwhile.client = client();
+	meanwhile.op = U32();
+	meanwhile.size = (size_t)(end - at);
+	if ((meanwhile.body = malloc(meanwhile.size + 1)) == NULL)
+		abort();
+	take(meanwhile.body, meanwhile.size);
+	sim->hook = ask_meanwhile;
+}
+
 /* ---- a shim by itself ---------------------------------------------------- */
 
 static uint64_t *reads, *read_end;
@@ -407,6 +445,7 @@ obey(uint8_t what)
 		break;
 	case 'H': do_shim(); break;
 	case 'I': do_fault(); break;
+	case 'J': do_meanwhile(); break;
 	case 'K': do_poke(); break;
 	case 'L':
 		put(sim->log, sim->nlog * sizeof(sim->log[0]));

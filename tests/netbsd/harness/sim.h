@@ -45,6 +45,7 @@ struct sim_func {
 	struct pcu_intr		*target[SIM_VECTORS];
 	/* INTx */
 	struct pcu_intr		*line_target;
+	uint64_t		 joined;	/* before those above it */
 	bool			 holds;
 	/* DMA */
 	LIST_HEAD(, sim_mem)	 mems;
@@ -67,7 +68,7 @@ struct sim_mem {
 /* A line, as src/rumpci/guard/router.py and the model's controller have it. */
 struct sim_pin {
 	bool		open, line_open, watched;
-	uint64_t	fired;
+	uint64_t	fired, joins;
 	unsigned int	members;
 };
 

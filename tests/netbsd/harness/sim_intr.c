@@ -95,6 +95,7 @@ join(struct sim_func *func, struct pcu_intr *intr)
 
 	sim_check(func->line_target == NULL, "a line is started twice");
 	func->line_target = intr;
+	func->joined = ++pin->joins;
 	if (pin->members++ == 0) {
 		pin->watched = true;
 		pin->fired = 0;
@@ -173,28 +174,73 @@ sim_quiet(struct sim_func *func)
 	sim_update(func);
 }
 
+/* Nobody's: whoever asserts it, and is not established, is quieted. */
+static void
+quiet_others(struct sim *sim, struct sim_pin *pin)
+{
+	struct sim_func *func;
+	unsigned int i;
+	uint32_t command;
+
+	for (i = 0; i < sim->nfuncs; i++) {
+		func = sim->func[i];
+		if (func == NULL || func->value[0x3d] == 0 ||
+		    pin_of(func) != pin || func->line_target != NULL ||
+		    !(func->value[6] & INTX) || func->value[5] & NOINTX)
+			continue;
+		command = sim_conf_read(func, 4) & 0xffff;
+		sim_conf_write(func, 4, command | NOINTX << 8);
+	}
+}
+
+/* The member of a line that joined it next after `joined'; NULL: none did. */
+static struct sim_func *
+next_member(struct sim *sim, const struct sim_pin *pin, uint64_t joined)
+{
+	struct sim_func *func, *found = NULL;
+	unsigned int i;
+
+	for (i = 0; i < sim->nfuncs; i++) {
+		func = sim->func[i];
+		if (func != NULL && func->line_target != NULL &&
+		    pin_of(func) == pin && func->joined > joined &&
+		    (found == NULL || func->joined < found->joined))
+			found = func;
+	}
+	return found;
+}
+
+static void
+fire_pin(struct sim *sim, struct sim_pin *pin)
+{
+	uint64_t count = pin->fired;
+	struct sim_func *func;
+	bool ours = false;
+
+	if (count == 0)
+		return;
+	pin->fired = 0;
+	pin->line_open = false;
+	func = next_member(sim, pin, 0);
+	for (; func != NULL; func = next_member(sim, pin, func->joined))
+		if (pcu_intr_fire(func->line_target, count))
+			ours = true;
+	if (!ours)
+		quiet_others(sim, pin);
+	end(sim, pin);
+}
+
 /* Hand what fired to the core, lines first. */
 void
 sim_service(struct sim *sim)
 {
 	struct sim_func *func;
-	struct sim_pin *pin;
 	uint64_t count;
 	unsigned int i, p, v;
 
 	sim_check(sim_no_spins(sim), "an interrupt while a lock spins");
-	for (p = 0; p < SIM_PINS; p++) {
-		pin = &sim->pin[p];
-		if ((count = pin->fired) == 0)
-			continue;
-		pin->fired = 0;
-		pin->line_open = false;
-		for (i = 0; i < sim->nfuncs; i++)
-			if ((func = sim->func[i]) != NULL &&
-			    func->line_target != NULL && pin_of(func) == pin)
-				pcu_intr_fire(func->line_target, count);
-		end(sim, pin);
-	}
+	for (p = 0; p < SIM_PINS; p++)
+		fire_pin(sim, &sim->pin[p]);
 	for (i = 0; i < sim->nfuncs; i++) {
 		func = sim->func[i];
 		for (v = 0; func != NULL && v < SIM_VECTORS; v++) {
@@ -355,6 +401,22 @@ sim_intr_maskable(void *fn, void *cookie)
 }
 
 static bool
+sim_intr_alone(void *fn, void *cookie)
+{
+	struct sim_func *func = fn, *other;
+	unsigned int i;
+
+	(void)cookie;
+	for (i = 0; i < func->sim->nfuncs; i++) {
+		other = func->sim->func[i];
+		if (other != NULL && other != func &&
+		    other->value[0x3d] != 0 && pin_of(other) == pin_of(func))
+			return false;
+	}
+	return true;
+}
+
+static bool
 sim_intr_pending(void *fn, void *cookie)
 {
 	struct sim_func *func = fn;
@@ -376,6 +438,7 @@ sim_intr_ops(struct pci_user_ops *ops)
 	ops->intr_stop = sim_intr_stop;
 	ops->intr_mask = sim_intr_mask;
 	ops->intr_maskable = sim_intr_maskable;
+	ops->intr_alone = sim_intr_alone;
 	ops->intr_pending = sim_intr_pending;
 	ops->intr_name = sim_intr_name;
 }

@@ -182,7 +182,7 @@ available(struct pcu_func *func)
 	if (func->fu_gone || pcu_fn_read(func, PCU_REG_ID) == 0xffffffffU)
 		return ENXIO;
 	if (pcu_is_bridge(func) || func->fu_claim != NULL ||
-	    func->fu_releasing || func->fu_driver[0] != '\0')
+	    func->fu_driver[0] != '\0')
 		return EBUSY;
 	return 0;
 }

@@ -185,6 +185,11 @@ struct pci_user_ops {
 	int	(*intr_mask)(void *fn, void *cookie, bool);	/* [I] */
 	/* Whether intr_mask can mask it. */
 	bool	(*intr_maskable)(void *fn, void *cookie);
+	/*
+	 * Whether no other function is wired to this line: then it need not
+	 * be asked whose it was.  NULL: that is never known.
+	 */
+	bool	(*intr_alone)(void *fn, void *cookie);
 	/* Whether a masked message wants to fire. */
 	bool	(*intr_pending)(void *fn, void *cookie);
 	/* What a free function's line is called; "" if it has none. */

@@ -77,18 +77,36 @@ load_shim(struct pcu_intr *intr, const uint8_t *program, size_t length,
 	return 0;
 }
 
+/*
+ * Whether its status register says if it fired, at the cost of two accesses:
+ * not of a function that has a line to itself, and no shim.
+ */
+static bool
+tells_of(const struct pcu_intr *intr, const struct pcu_shim *shim)
+{
+	const struct pci_user_ops *ops = intr->in_func->fu_pcu->pc_ops;
+	void *fn = intr->in_func->fu_port;
+
+	if (!intr->in_can_disable || shim != NULL || ops->intr_alone == NULL)
+		return intr->in_can_disable;
+	return !ops->intr_alone(fn, intr->in_cookie) ||
+	    !ops->intr_maskable(fn, intr->in_cookie);
+}
+
 /* Let it fire; it takes over the shim, if that is not an error. */
 static int
 start(struct pcu_intr *intr, struct pcu_shim *shim)
 {
 	struct pcu_func *func = intr->in_func;
 	const struct pci_user_ops *ops = func->fu_pcu->pc_ops;
+	bool tells = tells_of(intr, shim);
 	int error;
 
 	ops->intr_enter(func->fu_port);
 	intr->in_shim = shim;
 	intr->in_masked = intr->in_held = intr->in_stormed = false;
 	intr->in_row = intr->in_strays = 0;
+	intr->in_tells = tells;
 	intr->in_established = true;
 	if (intr->in_can_disable)
 		pcu_conf_command(func, PCU_COMMAND_NOINTX, 0);
@@ -165,13 +183,15 @@ unmask_line(struct pcu_intr *intr)
 {
 	struct pcu_func *func = intr->in_func;
 	const struct pcu *pcu = func->fu_pcu;
+	bool look;
 
 	pcu_intr_look_idle(intr);	/* what was while masked says nothing */
-	if (intr->in_can_disable) {
-		if (!pcu_intr_asserts(intr))
-			intr->in_row = 0;	/* the handler made it quiet */
+	look = intr->in_tells ||
+	    (intr->in_can_disable && intr->in_row > PCU_STORM / 2);
+	if (look && !pcu_intr_asserts(intr))
+		intr->in_row = 0;	/* the handler made it quiet */
+	if (intr->in_tells)
 		pcu_conf_command(func, PCU_COMMAND_NOINTX, 0);
-	}
 	intr->in_masked = false;
 	intr->in_unmasked_at = pcu->pc_ops->now(pcu->pc_sc);
 	if (intr->in_held) {
@@ -188,7 +208,7 @@ mask_line(struct pcu_intr *intr)
 
 	pcu_intr_look_idle(intr);
 	intr->in_masked = true;
-	if (intr->in_can_disable)
+	if (intr->in_tells)
 		pcu_conf_command(func, 0, PCU_COMMAND_NOINTX);
 	else if (!intr->in_held) {
 		intr->in_held = true;

@@ -15,13 +15,14 @@
  *	with neither	nobody can tell: the event is delivered, and the line
  *			stays masked until the client unmasks it
  *
- * A message needs nothing: no line stays asserted.
+ * A function that has a line to itself, without a shim, is not asked either:
+ * that costs no access to it at all.  A message needs nothing: no line stays
+ * asserted.
  */
 
 #include "pci_user_var.h"
 #include "pci_user_reg.h"
 
-#define STORM		10000	/* events in a row without a pause */
 #define STRAYS		100	/* in a row that the shim does not take */
 #define PAUSE_NS	100000	/* unmasked so long, it had been quiet */
 
@@ -75,7 +76,7 @@ quiet(struct pcu_intr *intr)
 {
 	struct pcu_func *func = intr->in_func;
 
-	if (intr->in_can_disable) {
+	if (intr->in_tells) {
 		intr->in_masked = true;
 		pcu_conf_command(func, 0, PCU_COMMAND_NOINTX);
 	} else if (!intr->in_held) {
@@ -125,7 +126,7 @@ acknowledge(struct pcu_intr *intr, uint64_t words[PCU_SHIM_WORDS])
 		stray(intr);
 		return false;
 	}
-	if (intr->in_can_disable && !pcu_intr_asserts(intr))
+	if (intr->in_tells && !pcu_intr_asserts(intr))
 		return false;
 	quiet(intr);
 	return true;
@@ -139,7 +140,7 @@ storm(struct pcu_intr *intr)
 	quiet(intr);
 	intr->in_masked = true;
 	tell(intr, "interrupts without a pause: masked until it is unmasked",
-	    STORM);
+	    PCU_STORM);
 }
 
 /* A line fired: *posted if there is an event of it. */
@@ -150,7 +151,7 @@ fire_line(struct pcu_intr *intr, uint64_t count, bool *posted)
 	uint64_t words[PCU_SHIM_WORDS];
 
 	pcu_intr_look_idle(intr);
-	if (!intr->in_can_disable && pcu->pc_ops->now(pcu->pc_sc) -
+	if (!intr->in_tells && pcu->pc_ops->now(pcu->pc_sc) -
 	    intr->in_unmasked_at > PAUSE_NS)
 		intr->in_row = 0;
 	if (intr->in_masked)
@@ -158,7 +159,7 @@ fire_line(struct pcu_intr *intr, uint64_t count, bool *posted)
 	if (!acknowledge(intr, words))
 		return false;
 	intr->in_strays = 0;
-	if (++intr->in_row > STORM) {
+	if (++intr->in_row > PCU_STORM) {
 		storm(intr);
 		return true;
 	}

@@ -89,7 +89,7 @@ find_memory(struct pcu_claim *claim, const struct pcu_mem_spec *spec,
 	/* What is kept counts: it is taken from everybody else. */
 	if (func->fu_kept_bytes <= most && more <= most - func->fu_kept_bytes)
 		error = ask_port(func, spec, mem);
-	if (error == ENOMEM)
+	if (error == ENOMEM && !pcu_has_iommu(func->fu_pcu))
 		error = pcu_kept_take(func, spec, mem);
 	return error;
 }

@@ -16,6 +16,7 @@
 #ifdef _KERNEL
 #include <sys/param.h>
 #include <sys/types.h>
+#include <sys/stdint.h>
 #include <sys/stdbool.h>
 #include <sys/errno.h>
 #include <sys/systm.h>

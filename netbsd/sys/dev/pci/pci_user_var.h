@@ -12,6 +12,7 @@
 #include "pci_user_core.h"
 
 #define PCU_EVENTS	32	/* of an interrupt that wait; then merged */
+#define PCU_STORM	10000	/* events in a row without a pause */
 #define PCU_FAULTS	16	/* of a function that wait */
 #define PCU_MSIX_ENTRY	16	/* bytes */
 #define PCU_NRULES	5	/* the header's two, and of capabilities */
@@ -82,6 +83,7 @@ struct pcu_intr {
 	/* with intr_enter */
 	bool			 in_established, in_masked, in_held;
 	bool			 in_can_disable, in_stormed;
+	bool			 in_tells;	/* its status is asked */
 	struct pcu_shim		*in_shim;
 	uint32_t		 in_row, in_strays;	/* events, misses */
 	uint32_t		 in_idle;	/* cu_idle, as it was seen */

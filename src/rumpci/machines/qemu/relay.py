@@ -32,6 +32,8 @@ _BRIDGE_DEVICE = 30  # the DMI-to-PCI bridge has none: QEMU wires INTA-D to PIRQ
 _PCI_PINS = range(16, 24)
 _FIRST_COUNT = fw.COUNTS // 4
 _NUDGE_SECONDS = 0.04
+_UNTAKEN_MOST = 64
+"""Wake-ups that may wait: QEMU's processor blocks when some 278 of them fill their socket."""
 
 
 class Relay:
@@ -61,6 +63,7 @@ class Relay:
         self._apic = Bar(wire, MESSAGE_BASE, 0x1000)
         self._wire = wire
         self._looking = False
+        self._untaken = 0  # at most so many bytes wait to be taken
         self._armed_at = 0.0
         self._remapping: Remapping | None = None
         wake.setblocking(False)
@@ -71,7 +74,8 @@ class Relay:
 
     def collect(self) -> list[tuple[int, int]]:
         """See InterruptController."""
-        if not self._looking:
+        self._untaken += 1
+        if not self._looking or self._untaken >= _UNTAKEN_MOST:
             self._take_wake_up()
         self._arm()
         found = []
@@ -83,9 +87,10 @@ class Relay:
         return found
 
     def _take_wake_up(self) -> None:
-        """Take the byte that woke us, if one did.  Raises MachineDied if nobody sends any more."""
+        """Take the bytes that woke us, if any did.  Raises MachineDied if nobody sends any more."""
+        self._untaken = 0
         with contextlib.suppress(BlockingIOError):
-            if self._wake.recv(64) == b"":
+            if self._wake.recv(2 * _UNTAKEN_MOST) == b"":
                 self._wire.ask(b"endianness\n")  # raises, with the last words
 
     def fired(self) -> bool:
