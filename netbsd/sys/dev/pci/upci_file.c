@@ -35,7 +35,7 @@
 
 #define GROUP	'p'	/* of pci4_abi.h */
 
-/* What a user may have; root has no more. */
+/* What a user may have; root has no more.  Of memory: a quarter at most. */
 static const struct pcu_limits limits = {
 	.pl_clients = 64,
 	.pl_claims = 32,
@@ -318,6 +318,8 @@ client_open(struct upci *up, dev_t dev, int flags, struct lwp *l,
 	cred.cr_inspect = kauth_authorize_generic(l->l_cred,
 	    KAUTH_GENERIC_ISSUSER, NULL) == 0;
 	cred.cr_limits = limits;
+	if (cred.cr_limits.pl_bytes > ctob((uint64_t)physmem) / 4)
+		cred.cr_limits.pl_bytes = ctob((uint64_t)physmem) / 4;
 	upci_map_open(client);
 	error = pcu_open(up->up_core, &cred, client, &client->uc_core);
 	if (error != 0) {
