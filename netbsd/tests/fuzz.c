@@ -168,7 +168,7 @@ sensible(unsigned long command)
 	case PCI4_IOC_DMA_ALLOC:
 		memset(&message, 0, sizeof(message));
 		message.dma_alloc.claim = claimed;
-		message.dma_alloc.size = any() % 0x8000;
+		message.dma_alloc.size = any() % 0x80000;
 		message.dma_alloc.nsegs = (uint32_t)any() % 4;
 		message.dma_alloc.high = ONES64 >> any() % 40;
 		break;
@@ -379,7 +379,7 @@ main(int argc, char **argv)
 		errx(1, "%s has no edu", node);
 	address = list.address;
 	printf("     seed %ju\n", (uintmax_t)seed);
-	(void)all(times / 10, seed + 1);
+	(void)all(times / 4, seed + 1);	/* what is kept is: see killed */
 	counters_before();
 	check(all(times, seed) == 0, "%u ioctls of any kind", times);
 	check(held(fd, &objects) == 0 && objects == 0,

@@ -12,7 +12,12 @@
 
 #include "client.h"
 
-#define WARM	20	/* times before the counters are looked at */
+/*
+ * What edu may still write is kept for it, as edu is not to be reset: up to
+ * the limit, and then it is given out again.  So much that this is soon.
+ */
+#define LOTS	(256U * 1024)
+#define WARM	200	/* times before the counters are looked at */
 
 /* A driver in full flight; it is killed at a time that it does not know. */
 static void
@@ -26,11 +31,11 @@ drive_on(unsigned int turn)
 	if (!attach(&edu, EDU, 0))
 		_exit(1);
 	if (establish(&edu, turn % 2 ? MSI : INTX, turn % 4 == 0) == 0 ||
-	    allocate(&edu, 4 * PAGE, &alloc) == -1 ||
-	    create(&edu, 4 * PAGE, &dmamap) == -1 ||
-	    load(&edu, dmamap, alloc.memory, 4 * PAGE, &address) == -1)
+	    allocate(&edu, LOTS, &alloc) == -1 ||
+	    create(&edu, LOTS, &dmamap) == -1 ||
+	    load(&edu, dmamap, alloc.memory, LOTS, &address) == -1)
 		_exit(2);
-	memory = map(&edu, alloc.range_offset[0], 4 * PAGE,
+	memory = map(&edu, alloc.range_offset[0], LOTS,
 	    PROT_READ | PROT_WRITE);
 	edu.regs = map(&edu, edu.map_offset, edu.map_size,
 	    PROT_READ | PROT_WRITE);
