@@ -36,7 +36,7 @@
 
 #include "../sys/dev/pci/pci4_abi.h"
 
-#define NODES	4	/* of each kind, at most */
+#define NODES	8	/* of each kind, at most */
 #define EDU	0x11e81234U
 #define SERIAL	0x00021b36U
 #define CONSOLE	0	/* its major number, on every port */
