@@ -28,6 +28,8 @@ class Machine:
 
     devices: Sequence[str] = DEVICES
     """QEMU's -device, for each."""
+    more: Sequence[str] = ()
+    """More words of QEMU's command line: what the devices need besides."""
     modules: Sequence[str] = ("vfio_pci", "vfio_iommu_type1", "uio_pci_generic")
     """What is loaded; modprobe loads more of kernel.MODULES."""
     bind: Sequence[str] = ()
