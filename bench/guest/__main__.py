@@ -8,12 +8,13 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from bench.guest import interrupts, nvme, registers
+from bench.guest import dma, interrupts, nvme, registers
 from bench.measure import Row
 
 PARTS: dict[str, Callable[[], Iterator[Row]]] = {
     "registers": registers.registers,
     "interrupts": interrupts.interrupts,
+    "dma": dma.dma,
     "nvme": nvme.nvme,
 }
 

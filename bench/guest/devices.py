@@ -35,10 +35,10 @@ def attached(
 
 
 def claimed(
-    stack: contextlib.ExitStack, address: str
+    stack: contextlib.ExitStack, address: str, more: str = ""
 ) -> tuple[VfioClaim, BusSpaceTag, BusSpaceHandle]:
     """A function with its BAR 0 mapped and no driver."""
-    host = stack.enter_context(contextlib.closing(open_host(f"vfio:{address}")))
+    host = stack.enter_context(contextlib.closing(open_host(f"vfio:{address}{more}")))
     assert isinstance(host, VfioHost)
     pc, at = PciChipset(host), Address.parse(address)
     claim = pc.claims[at] = host.claim(at, "bench")

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from rumpci import pcireg as pr
 from rumpci.errors import DeadWindow, MachineDied
 from rumpci.guard.dma.map import GuardMap
-from rumpci.guard.dma.memory import GuardMemory
+from rumpci.guard.dma.memory import AdoptedMemory, GuardMemory
 from rumpci.guard.holding import Holding
 from rumpci.guard.quarantine import Quarantine
 from rumpci.guard.recorder import Recorder
@@ -45,7 +45,7 @@ class VfioClaim(Holding):
         self._gone = ""
         self.interrupts = VfioInterrupts(device, self._shim_runner, unit)
         self.notices = Notices(device, self.lose)
-        self.dma = mirror.attach(function.address, who)
+        self.dma, self.adopt_min = mirror.attach(function.address, who), mirror.adopt_min
         self._config.allow_master()
 
     def conf_write(self, reg: int, value: int) -> None:
@@ -75,6 +75,10 @@ class VfioClaim(Holding):
     def dma_alloc(self, spec: MemorySpec) -> GuardMemory:
         """See host.Claim."""
         return self.dma.alloc(spec)
+
+    def dma_adopt(self, address: int, spec: MemorySpec) -> AdoptedMemory:
+        """See host_dma.Adopter."""
+        return self._mirror.adopt(self.dma, address, spec)
 
     def dma_map(self, spec: MapSpec) -> GuardMap:
         """See host.Claim."""
