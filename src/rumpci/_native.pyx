@@ -17,7 +17,7 @@ from cpython.buffer cimport (
 )
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from cpython.long cimport PyLong_AsUnsignedLongLong, PyLong_FromUnsignedLongLong
-from libc.stdint cimport uint64_t
+from libc.stdint cimport uint64_t, uintptr_t
 from libc.string cimport memcpy
 
 from rumpci.errors import (
@@ -97,6 +97,11 @@ cdef class Mapping:
     def end(self):
         """The first position past the mapping, in bytes; `start` once it is revoked."""
         return self.at.high
+
+    @property
+    def address(self):
+        """Where `start` is in this process, 0 once it is revoked: for other native code."""
+        return <uintptr_t>self.at.base
 
     def revoke(self):
         """Take the memory away: the next access through any handle finds it gone."""

@@ -6,10 +6,12 @@ import fcntl
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
 
+T = TypeVar("T")
 CACHE = Path(__file__).parents[2] / ".cache" / "linux"
 """Everything that is fetched and made of it; git ignores it, and it may be deleted at any time."""
 
@@ -28,6 +30,16 @@ def locked(name: str) -> Iterator[None]:
     with (CACHE / f"{name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
+
+
+def found_or_made(name: str, find: Callable[[], T], make: Callable[[], object]) -> T:
+    """What `find` finds of `name` in the cache; if it raises Unavailable, `make` makes it first."""
+    with locked(name):
+        try:
+            return find()
+        except Unavailable:
+            make()
+    return find()
 
 
 def fetch(pattern: str) -> Path:

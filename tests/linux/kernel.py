@@ -67,12 +67,7 @@ def cached(series: str) -> Kernel:
 
 def fetched(series: str) -> Kernel:
     """The kernel, fetched when it is not there yet.  Raises Unavailable when it cannot be."""
-    with archive.locked(series):
-        try:
-            return cached(series)
-        except Unavailable:
-            _make(series)
-    return cached(series)
+    return archive.found_or_made(series, lambda: cached(series), lambda: _make(series))
 
 
 def _make(series: str) -> None:

@@ -7,5 +7,5 @@ from tests.linux.plugin import HERE, reason
 
 guest = pytest.mark.skipif(
     HERE is not None or reason(SERIES[0]) is not None,
-    reason=reason(SERIES[0]) or "boots a guest",
+    reason=reason(SERIES[0]) or "it boots a guest: run it outside of one",
 )

@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 
+from tests import needs
 from tests.linux.archive import CACHE, Unavailable
 from tests.linux.built import lacking
 from tests.linux.kernel import SERIES, cached
@@ -91,7 +92,7 @@ def reason(series: str, machine: str = STANDARD) -> str | None:
             return missing
     except Unavailable as missing:
         return str(missing)
-    return None if shutil.which("qemu-system-x86_64") else "qemu-system-x86_64 is missing"
+    return needs.missing("qemu-system-x86_64", "qemu-system-x86")
 
 
 def pytest_runtest_protocol(item: pytest.Item) -> bool | None:

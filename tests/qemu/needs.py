@@ -1,12 +1,6 @@
-"""What a test needs, and the command that provides it."""
-
-import shutil
-
-import pytest
+"""What a test on QEMU needs, and the command that provides it."""
 
 from rumpci.machines.qemu.launch import BINARY
+from tests.needs import program
 
-qemu = pytest.mark.skipif(
-    shutil.which(BINARY) is None,
-    reason=f"{BINARY} is missing: apt-get install --no-install-recommends qemu-system-x86",
-)
+qemu = program(BINARY, "qemu-system-x86")

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-LIMIT_S = 240
+from tests.waiting import LIMIT_S
 
 
 @contextlib.contextmanager

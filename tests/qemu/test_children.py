@@ -6,55 +6,16 @@ import contextlib
 import os
 import re
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.waiting import LIMIT_S
+
 from .needs import qemu
-from .test_reload import Run
-from .test_supervisor import children, gone, run, start
+from .runs import STAY, TWO, Begin, at, children, driver, gone, run, start, until_there
 
-LIMIT_S = 240
-TWO = "model:edu+edu"
-STAY = "kern.delay(60_000_000)"
 TELL = "print(self.xname, 'pid', os.getpid(), flush=True)"
-HEAD = """
-import ctypes, os, signal, sys, time
-from rumpci import kern
-from rumpci.drivers.edu import Edu
-class {name}(Edu):
-    @staticmethod
-    def match(pa):
-        return {match} if pa.product == 0x11e8 else 0
-    def run(self):
-"""
-
-
-def driver(path: Path, match: object, *body: str, name: str = "") -> str:
-    """A driver of edu: `match` is an expression of `pa`, `body` what it runs."""
-    text = HEAD.format(name=name or path.stem.capitalize(), match=match)
-    path.write_text(text + "".join(f"        {line}\n" for line in body))
-    return str(path)
-
-
-def at(slot: int) -> str:
-    """What matches only the function in a slot."""
-    return f"int(pa.pa_device == {slot})"
-
-
-@pytest.fixture
-def runs() -> Iterator[list[Run]]:
-    made: list[Run] = []
-    yield made
-    for one in made:
-        one.close()
-
-
-def begin(runs: list[Run], *arguments: str) -> Run:
-    runs.append(one := Run(*arguments))
-    return one
-
 
 # ---- one dies, the others do not ---------------------------------------------------------------
 
@@ -64,7 +25,7 @@ def test_a_death_is_that_drivers_alone(tmp_path: Path) -> None:
     gate = tmp_path / "gate"
     good = driver(
         tmp_path / "good.py", at(2),
-        f"while not os.path.exists({str(gate)!r}): self.factorial(5); kern.delay(1000)",
+        until_there(gate, "self.factorial(5)"),
         "print('good goes on', self.factorial(6), flush=True)",
     )  # fmt: skip
     with start(bad, good, "--on", TWO) as process:
@@ -205,10 +166,7 @@ def test_what_has_run_stays_attached_and_handles_interrupts_until_all_have(tmp_p
     """As in one process: detached, and shown, when all are done; the last one first."""
     one = driver(tmp_path / "one.py", at(1), "print('one ran', flush=True)")
     gate = tmp_path / "gate"
-    two = driver(
-        tmp_path / "two.py", at(2),
-        f"while not os.path.exists({str(gate)!r}): kern.delay(1000)",
-    )  # fmt: skip
+    two = driver(tmp_path / "two.py", at(2), until_there(gate))
     with start(one, two, "--on", TWO, "--show", "intr") as process:
         assert process.stdout
         out = ""
@@ -241,10 +199,10 @@ def test_a_signal_ends_all(tmp_path: Path, number: int, status: int) -> None:
         assert all(map(gone, pids))
 
 
-def test_only_the_driver_that_was_saved_is_reloaded(tmp_path: Path, runs: list[Run]) -> None:
+def test_only_the_driver_that_was_saved_is_reloaded(tmp_path: Path, begin: Begin) -> None:
     one = driver(tmp_path / "one.py", at(1), TELL, STAY)
     two = driver(tmp_path / "two.py", at(2), TELL, STAY)
-    running = begin(runs, one, two, "--on", TWO)
+    running = begin(one, two, "--on", TWO)
     pids: dict[str, str] = {}
     while len(pids) < 2:
         found = running.until(r"^(\w+)0 pid (\d+)$")
@@ -286,18 +244,18 @@ def test_a_signal_in_a_pause_ends_the_run(
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_while_a_save_is_waited_for(
-    tmp_path: Path, runs: list[Run], number: int, status: int
+    tmp_path: Path, begin: Begin, number: int, status: int
 ) -> None:
-    running = begin(runs, driver(tmp_path / "odd.py", 1, "pass"), "--on", "model:edu")
+    running = begin(driver(tmp_path / "odd.py", 1, "pass"), "--on", "model:edu")
     running.until("waiting for a save")
     running.process.send_signal(number)
     assert running.process.wait(LIMIT_S) == status
 
 
-def test_a_deaf_child_is_killed_for_the_next_one(tmp_path: Path, runs: list[Run]) -> None:
+def test_a_deaf_child_is_killed_for_the_next_one(tmp_path: Path, begin: Begin) -> None:
     deaf = ["signal.signal(signal.SIGINT, signal.SIG_IGN)", "print('deaf', flush=True)", STAY]
     odd = driver(tmp_path / "odd.py", 1, *deaf)
-    running = begin(runs, odd, "--on", "model:edu")
+    running = begin(odd, "--on", "model:edu")
     running.until("^deaf$")
     driver(tmp_path / "new", 1, "print('heard', flush=True)", STAY, name="Odd")
     os.replace(tmp_path / "new", odd)

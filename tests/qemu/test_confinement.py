@@ -23,10 +23,10 @@ import rumpci
 from rumpci.supervisor import landlock, seccomp
 from rumpci.supervisor.confine import is_wide
 from rumpci.tools import doctor
+from tests.waiting import LIMIT_S
 
 from .needs import qemu
 
-LIMIT_S = 240
 landlocked = pytest.mark.skipif(
     not landlock.version(), reason="no Landlock here: boot Linux 5.13+ with landlock in lsm="
 )
@@ -215,13 +215,13 @@ def test_a_hostile_driver_reaches_no_file(results: dict[str, int], name: str) ->
 @pytest.mark.parametrize("name", CALLS)
 def test_a_hostile_driver_gets_no_such_call(results: dict[str, int], name: str) -> None:
     if name in X86 and platform.machine() != "x86_64":
-        pytest.skip("only x86 has this call")
+        pytest.skip("only x86 has this call: run the tests on x86-64")
     assert os.strerror(results[name]) in ("Permission denied", "Operation not permitted")
 
 
 def test_nothing_was_changed(results: dict[str, int], place: Place) -> None:
     if not landlock.version() or seccomp.missing():
-        pytest.skip("nothing is given up here: see `rumpci doctor`")
+        pytest.skip("nothing is given up here: `rumpci doctor` says what is missing for it")
     assert results
     assert (place.project / "beside.bin").read_text() == "firmware"
     assert not any((where / "new").exists() for where in (place.home, place.project))
@@ -313,7 +313,7 @@ def test_without_scopes_of_landlock_signals_are_filtered() -> None:
 @pytest.mark.parametrize("version", range(1, 8))
 def test_every_version_of_landlock_is_asked_for_what_it_has(version: int, tmp_path: Path) -> None:
     if version > landlock.version():
-        pytest.skip(f"this kernel has Landlock {landlock.version()}")
+        pytest.skip(f"Landlock {landlock.version()} is this kernel's: boot one with {version}")
     said = in_child(
         f"landlock.version = lambda: {version}\n"
         f"landlock.restrict([(Path('/usr'), landlock.READ)])\n"
@@ -396,7 +396,7 @@ class AsUser:
 @pytest.fixture(scope="module")
 def as_user() -> Iterator[AsUser]:
     if os.geteuid():
-        pytest.skip("only root may choose the user: run the tests as root")
+        pytest.skip("only root may choose the user: sudo ./dev test -k confinement")
     python = python_of_user()
     if python is None:
         pytest.skip(f"{USER} may not read {Path(rumpci.__file__).parent} or Python: chmod a+rX it")

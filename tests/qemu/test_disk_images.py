@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import os
 import random
 import shutil
 from collections.abc import Iterator, Sequence
@@ -36,6 +35,7 @@ from rumpci.drivers.nvmebatch import NvmeBatch
 from rumpci.host import Host
 from rumpci.host_dma import PAGE_SIZE
 from rumpci.hosts import open_host
+from tests.needs import found, program
 from tests.waiting import until
 
 from .needs import qemu
@@ -49,25 +49,13 @@ LARGE = 3 * MIB
 WAYS = ["iommu=on", "iommu=off", *(f"scatter={seed}" for seed in range(20))]
 
 
-def program(name: str) -> str | None:
-    """Where it is; /usr/sbin is not in every user's PATH."""
-    return shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
-
-
-def needs(name: str, package: str) -> pytest.MarkDecorator:
-    return pytest.mark.skipif(
-        program(name) is None,
-        reason=f"{name} is missing: apt-get install --no-install-recommends {package}",
-    )
-
-
-pytestmark = [qemu, needs("mke2fs", "e2fsprogs")]
+pytestmark = [qemu, program("mke2fs", "e2fsprogs")]
 
 
 def tool(name: str, *arguments: str | Path) -> bytes:
-    found = program(name)
-    assert found
-    return ran(found, *arguments)
+    path = found(name)
+    assert path
+    return ran(path, *arguments)
 
 
 def dice(seed: object) -> random.Random:
@@ -196,8 +184,8 @@ def first_block(image: Path, name: str) -> int:
     return int(tool("debugfs", "-R", f"blocks /{name}", image).split()[0]) * FS_BLOCK
 
 
-@needs("nbdcopy", "libnbd-bin")
-@needs("qemu-io", "qemu-utils")
+@program("nbdcopy", "libnbd-bin")
+@program("qemu-io", "qemu-utils")
 @pytest.mark.parametrize("way", ["iommu=on", "scatter=7"])
 def test_a_file_system_survives_nbd(original: Path, tmp_path: Path, way: str) -> None:
     sent, disk, back = copied(original, tmp_path / "sent"), tmp_path / "disk", tmp_path / "back"
@@ -217,7 +205,7 @@ def test_a_file_system_survives_nbd(original: Path, tmp_path: Path, way: str) ->
     assert content(disk, "large1") == b"\x5a" * size + content(original, "large1")[size:]
 
 
-@needs("nbdcopy", "libnbd-bin")
+@program("nbdcopy", "libnbd-bin")
 def test_writes_by_nbd_between_the_writes_of_another(original: Path, tmp_path: Path) -> None:
     """Bytes at any place and of any number, which need not be whole blocks."""
     disk, chance = copied(original, tmp_path / "disk"), dice("nbd")

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.waiting import LIMIT_S
+
 from ..unit.test_nbd_programs import nbdinfo, qemu_io
 from .needs import qemu
-from .test_children import driver
-from .test_supervisor import children, gone, run, start
+from .runs import children, driver, gone, run, start
 
-LIMIT_S = 240
 NVME = "qemu:nvme,serial=1,size=16M"
 
 

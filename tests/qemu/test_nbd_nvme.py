@@ -1,18 +1,15 @@
 """QEMU's NVMe model under our driver, served to programs that we did not write."""
 
-import shutil
 from pathlib import Path
 
 import pytest
 
+from tests.needs import program
+
 from .needs import qemu
 from .served import ran, served
 
-nbdcopy = pytest.mark.skipif(
-    shutil.which("nbdcopy") is None,
-    reason="nbdcopy is missing: apt-get install --no-install-recommends libnbd-bin",
-)
-pytestmark = [qemu, nbdcopy]
+pytestmark = [qemu, program("nbdcopy", "libnbd-bin")]
 SIZE = 8 << 20
 
 

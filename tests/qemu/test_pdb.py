@@ -3,84 +3,23 @@
 from __future__ import annotations
 
 import os
-import pty
 import re
-import select
 import signal
-import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from .test_children import TWO, at, driver
-from .test_supervisor import run
+from .runs import TWO, AtTerminal, at, driver, run
 
-LIMIT_S = 240
 PROMPT = r"\(Pdb\) "
 
 
-class Terminal:
-    """A command whose controlling terminal we are the other end of."""
-
-    def __init__(self, *arguments: str) -> None:
-        self.pid, self._fd = pty.fork()
-        if not self.pid:
-            os.execv(sys.executable, [sys.executable, "-m", "rumpci", "run", *arguments])  # noqa: S606
-        self.said = ""
-
-    def until(self, pattern: str) -> str:
-        """What it says up to the pattern, without what it said before."""
-        end = time.monotonic() + LIMIT_S
-        while not (found := re.search(pattern, self.said)):
-            ready = select.select([self._fd], [], [], max(0.0, end - time.monotonic()))[0]
-            assert ready, f"no {pattern!r} in {self.said!r}"
-            try:
-                data = os.read(self._fd, 4096)
-            except OSError:  # nobody has the other end any more
-                data = b""
-            assert data, f"it ended before {pattern!r}: {self.said!r}"
-            self.said += data.decode().replace("\r", "")
-        before, self.said = self.said[: found.end()], self.said[found.end() :]
-        return before
-
-    def type(self, text: str) -> None:
-        os.write(self._fd, text.encode())
-
-    def end(self) -> int:
-        """Its exit status."""
-        while True:
-            try:
-                data = os.read(self._fd, 4096)
-            except OSError:
-                data = b""
-            if not data:
-                return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
-            self.said += data.decode().replace("\r", "")
-
-    def close(self) -> None:
-        os.close(self._fd)
-        try:
-            os.kill(self.pid, signal.SIGKILL)
-            os.waitpid(self.pid, 0)
-        except (ProcessLookupError, ChildProcessError):
-            pass
-
-
-@pytest.fixture
-def terminals() -> Iterator[list[Terminal]]:
-    made: list[Terminal] = []
-    yield made
-    for one in made:
-        one.close()
-
-
 def test_it_stops_where_it_was_raised_with_all_that_is_held(
-    tmp_path: Path, terminals: list[Terminal]
+    tmp_path: Path, at_terminal: AtTerminal
 ) -> None:
     odd = driver(tmp_path / "odd.py", 1, "word = 'here'", "self.nothing()")
-    terminals.append(one := Terminal(odd, "--on", "model:edu", "--pdb", "--watchdog", "2"))
+    one = at_terminal(odd, "--on", "model:edu", "--pdb", "--watchdog", "2")
     said = one.until(PROMPT)
     assert "AttributeError: 'Odd' object has no attribute 'nothing'" in said
     assert re.search(r"> \S*odd.py\(\d+\)run\(\)\n-> self.nothing\(\)", said)
@@ -106,7 +45,7 @@ def test_it_stops_where_it_was_raised_with_all_that_is_held(
 
 @pytest.mark.parametrize("where", ["attach", "detach", "intr"])
 def test_it_stops_wherever_a_driver_raises(
-    tmp_path: Path, terminals: list[Terminal], where: str
+    tmp_path: Path, at_terminal: AtTerminal, where: str
 ) -> None:
     odd = tmp_path / "odd.py"
     odd.write_text(
@@ -115,7 +54,7 @@ def test_it_stops_wherever_a_driver_raises(
         f"        {'super().attach(*arguments)' if where == 'attach' else 'pass'}\n"
         f"        1 / 0\n"
     )
-    terminals.append(one := Terminal(str(odd), "--on", "model:edu", "--pdb"))
+    one = at_terminal(str(odd), "--on", "model:edu", "--pdb")
     assert f"odd.py(5){where}()" in one.until(PROMPT)
     one.type("p self.alive(7)\n")
     one.until("\nTrue")
@@ -128,10 +67,10 @@ def test_it_stops_wherever_a_driver_raises(
 
 
 def test_two_that_raise_have_the_terminal_one_after_the_other(
-    tmp_path: Path, terminals: list[Terminal]
+    tmp_path: Path, at_terminal: AtTerminal
 ) -> None:
     files = [driver(tmp_path / f"d{n}.py", at(n), "1 / 0") for n in (1, 2)]
-    terminals.append(one := Terminal(*files, "--on", TWO, "--pdb", "--watchdog", "2"))
+    one = at_terminal(*files, "--on", TWO, "--pdb", "--watchdog", "2")
     seen = set[str]()
     for _ in files:
         one.until(PROMPT)
@@ -147,9 +86,9 @@ def test_two_that_raise_have_the_terminal_one_after_the_other(
     assert one.end() == 1
 
 
-def test_sigterm_ends_it_at_the_prompt(tmp_path: Path, terminals: list[Terminal]) -> None:
+def test_sigterm_ends_it_at_the_prompt(tmp_path: Path, at_terminal: AtTerminal) -> None:
     odd = driver(tmp_path / "odd.py", 1, "1 / 0")
-    terminals.append(one := Terminal(odd, "--on", "model:edu", "--pdb"))
+    one = at_terminal(odd, "--on", "model:edu", "--pdb")
     one.until(PROMPT)
     os.kill(one.pid, signal.SIGTERM)
     assert one.end() == 143

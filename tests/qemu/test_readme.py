@@ -6,7 +6,6 @@ import contextlib
 import os
 import re
 import shlex
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,12 +13,14 @@ from pathlib import Path
 
 import pytest
 
+from tests.needs import missing
+from tests.waiting import LIMIT_S
+
 from .needs import qemu
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
 SESSIONS = re.findall(r"```console\n(.*?)```", README, re.S)
-LIMIT_S = 240
 PACKAGES = {"nbdinfo": "libnbd-bin", "nbdcopy": "libnbd-bin"}
 pytestmark = [qemu]
 
@@ -102,8 +103,8 @@ def test_sessions_print_what_the_readme_shows(session: str, tmp_path: Path) -> N
     assert session == "".join(f"$ {command}\n{output}" for command, output in found)
     for command, _ in found:
         package = PACKAGES.get(program := command.split()[0])
-        if package and not shutil.which(program):
-            pytest.skip(f"{program} is missing: apt-get install --no-install-recommends {package}")
+        if package and (why := missing(program, package)):
+            pytest.skip(why)
     if found[0][0].endswith(" &"):
         check_session(found, tmp_path)
     else:

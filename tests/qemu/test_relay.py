@@ -7,7 +7,6 @@ import gc
 import os
 import re
 import select
-import shutil
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -27,6 +26,7 @@ from rumpci.machines.qemu.firmware import LINES
 from rumpci.machines.qemu.machine import QemuMachine
 from rumpci.machines.qemu.relay import Relay
 from rumpci.machines.vtd.remap import Remapping
+from tests.needs import program
 
 from . import needs
 
@@ -43,10 +43,8 @@ def source() -> str:
     return SOURCE.read_text()
 
 
-@pytest.mark.skipif(
-    not (shutil.which("as") and shutil.which("objcopy")),
-    reason="as or objcopy is missing: apt-get install binutils",
-)
+@program("as", "binutils")
+@program("objcopy", "binutils")
 def test_image_is_what_the_assembler_makes_of_the_source(tmp_path: Path) -> None:
     made, image = tmp_path / "relay.o", tmp_path / "relay.bin"
     subprocess.run(["as", "--32", "-o", made, SOURCE], check=True)

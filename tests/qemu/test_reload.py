@@ -3,88 +3,15 @@
 from __future__ import annotations
 
 import os
-import queue
 import re
-import signal
-import subprocess
-import sys
-import threading
-import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.waiting import LIMIT_S
-
 from .needs import qemu
-from .test_supervisor import children, run, write
+from .runs import STAY, Begin, Run, children, run, write
 
-STAY = "kern.delay(60_000_000)"
 HOSTS = ["model:edu", pytest.param("qemu:edu", marks=qemu)]
-
-
-class Run:
-    """A run whose lines, of both its outputs, can be waited for."""
-
-    def __init__(self, *arguments: str) -> None:
-        command = [sys.executable, "-m", "rumpci", "run", *arguments, "--reload"]
-        self.process = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-        )
-        self.said: list[str] = []
-        self._lines: queue.SimpleQueue[str] = queue.SimpleQueue()
-        self._reader = threading.Thread(target=self._read)
-        self._reader.start()
-
-    def _read(self) -> None:
-        assert self.process.stdout
-        for line in self.process.stdout:
-            self._lines.put(line)
-        self._lines.put("")
-
-    def until(self, pattern: str) -> re.Match[str]:
-        """Read on until a line has the pattern."""
-        end = time.monotonic() + LIMIT_S
-        while True:
-            try:
-                line = self._lines.get(timeout=max(0.0, end - time.monotonic()))
-            except queue.Empty:
-                pytest.fail(f"no {pattern!r} within {LIMIT_S} s in {''.join(self.said)}")
-            assert line, f"it ended before {pattern!r}: {''.join(self.said)}"
-            self.said.append(line)
-            if found := re.search(pattern, line):
-                return found
-
-    def reloaded(self, *patterns: str) -> int:
-        """Read until it was reloaded and said the rest, in any order; the milliseconds."""
-        taken, missing = 0, [r"rumpci: (?:\S+: )?reloaded in (\d+) ms", *patterns]
-        while missing:
-            found = self.until("|".join(missing))
-            line = found.string
-            if said := re.search(r"reloaded in (\d+) ms", line):
-                taken = int(said[1])
-            missing = [pattern for pattern in missing if not re.search(pattern, line)]
-        return taken
-
-    def interrupt(self) -> int:
-        self.process.send_signal(signal.SIGINT)
-        return self.process.wait(LIMIT_S)
-
-    def close(self) -> None:
-        self.process.kill()
-        self.process.wait()
-        self._reader.join()
-        assert self.process.stdout
-        self.process.stdout.close()
-
-
-@pytest.fixture
-def runs() -> Iterator[list[Run]]:
-    made: list[Run] = []
-    yield made
-    for one in made:
-        one.close()
 
 
 def save(path: str, *body: str) -> None:
@@ -104,10 +31,10 @@ def say(word: str) -> str:
 
 @pytest.mark.parametrize("host", HOSTS)
 def test_a_save_is_running_soon_on_the_same_machine(
-    tmp_path: Path, host: str, runs: list[Run], capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, host: str, begin: Begin, capsys: pytest.CaptureFixture[str]
 ) -> None:
     odd = write(str(tmp_path / "odd.py"), say("one"), STAY)
-    runs.append(one := Run(odd, "--on", host))
+    one = begin(odd, "--on", host)
     one.until("odd0: one")
     before = qemus(one)
     assert len(before) == host.startswith("qemu")
@@ -124,11 +51,11 @@ def test_a_save_is_running_soon_on_the_same_machine(
 
 @pytest.mark.parametrize("mistake", ["if ==", "pass\nnothing_of_this_name"])
 def test_a_file_that_does_not_load_leaves_the_old_driver_running(
-    tmp_path: Path, mistake: str, runs: list[Run]
+    tmp_path: Path, mistake: str, begin: Begin
 ) -> None:
     odd = write(str(tmp_path / "odd.py"), "for n in range(10**9):", "    print(n, flush=True)",
                 "    kern.delay(10_000)")  # fmt: skip
-    runs.append(one := Run(odd, "--on", "model:edu"))
+    one = begin(odd, "--on", "model:edu")
     one.until("^9$")
     save(odd, mistake)
     line = 9 + mistake.count("\n")
@@ -143,10 +70,10 @@ def test_a_file_that_does_not_load_leaves_the_old_driver_running(
 
 @pytest.mark.parametrize("host", HOSTS)
 def test_a_driver_that_crashed_waits_for_the_next_save(
-    tmp_path: Path, host: str, runs: list[Run]
+    tmp_path: Path, host: str, begin: Begin
 ) -> None:
     odd = write(str(tmp_path / "odd.py"), "ctypes.string_at(0)")
-    runs.append(one := Run(odd, "--on", host))
+    one = begin(odd, "--on", host)
     one.until("---- report: odd0")
     one.until("killed by SIGSEGV")
     one.until("odd.py:9 in run")
@@ -161,13 +88,13 @@ def test_a_driver_that_crashed_waits_for_the_next_save(
     assert one.interrupt() == 130
 
 
-def test_what_the_driver_imports_counts_and_nothing_else(tmp_path: Path, runs: list[Run]) -> None:
+def test_what_the_driver_imports_counts_and_nothing_else(tmp_path: Path, begin: Begin) -> None:
     (tmp_path / "words.py").write_text("WORD = 'one'\n")
     (tmp_path / "other.py").write_text("")
     odd = write(str(tmp_path / "odd.py"), "import words", "aprint_normal_dev(self, words.WORD)")
     text = Path(odd).read_text().replace("        import words\n", "")
     Path(odd).write_text("import words\n" + text.replace("words.WORD)", f"words.WORD); {STAY}"))
-    runs.append(one := Run(odd, "--on", "model:edu"))
+    one = begin(odd, "--on", "model:edu")
     one.until("odd0: one")
     (tmp_path / "other.py").write_text("1 / 0")
     (tmp_path / "words.py").write_text("WORD = 'two'\n")
@@ -191,11 +118,11 @@ class Odd(Edu):
 
 @pytest.mark.parametrize("how", [["--keep-state"], []])
 def test_what_detach_returns_is_the_next_attachs(
-    tmp_path: Path, how: list[str], runs: list[Run]
+    tmp_path: Path, how: list[str], begin: Begin
 ) -> None:
     odd = tmp_path / "odd.py"
     odd.write_text(KEEP + "{'n': (self.kept or {'n': 0})['n'] + 1}\n")
-    runs.append(one := Run(str(odd), "--on", "model:edu", *how))
+    one = begin(str(odd), "--on", "model:edu", *how)
     one.until("kept None")
     for n in (1, 2):
         odd.write_text(odd.read_text() + "# and more\n")
@@ -205,11 +132,11 @@ def test_what_detach_returns_is_the_next_attachs(
 
 @pytest.mark.parametrize(("state", "why"), [("{1, 2}", "set is not JSON"), ("'x' * 40000", "40")])
 def test_what_cannot_be_kept_is_refused_and_the_next_driver_runs(
-    tmp_path: Path, state: str, why: str, runs: list[Run]
+    tmp_path: Path, state: str, why: str, begin: Begin
 ) -> None:
     odd = tmp_path / "odd.py"
     odd.write_text(KEEP + state + "\n")
-    runs.append(one := Run(str(odd), "--on", "model:edu", "--keep-state"))
+    one = begin(str(odd), "--on", "model:edu", "--keep-state")
     one.until("kept None")
     odd.write_text(KEEP + "None\n")
     one.until(f"rumpci: keeping the state of odd0: .*{why}.*; let detach return")
@@ -250,22 +177,22 @@ def shown(block: str) -> list[str]:
 
 @qemu
 def test_a_signal_when_the_driver_is_done_already_is_what_ended_the_run(
-    tmp_path: Path, runs: list[Run]
+    tmp_path: Path, begin: Begin
 ) -> None:
     """Without it, the next save would be waited for; its process had no more to say."""
     late = "atexit.register(lambda: (print('ending', flush=True), time.sleep(1)))"
     odd = write(str(tmp_path / "odd.py"), "import atexit", late)
-    runs.append(one := Run(odd, "--on", "model:edu"))
+    one = begin(odd, "--on", "model:edu")
     one.until("^ending$")
     assert one.interrupt() == 130
 
 
-def test_the_readmes_mistakes_are_named_mended_and_run(tmp_path: Path, runs: list[Run]) -> None:
+def test_the_readmes_mistakes_are_named_mended_and_run(tmp_path: Path, begin: Begin) -> None:
     broken, mended = re.findall(r"```text\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
     text = (ROOT / "examples/mistakes.py").read_text()
     file = tmp_path / "mistakes.py"
     file.write_text(text)
-    runs.append(one := Run(str(file), "--on", "qemu:edu"))
+    one = begin(str(file), "--on", "qemu:edu")
     for line in shown(broken):
         one.until(f"^{line}$")
     before = qemus(one)

@@ -16,13 +16,13 @@ import pytest
 from rumpci.guard import Guard
 from rumpci.hosts import open_host
 from rumpci.pci4.server import Server
+from tests.waiting import LIMIT_S
 
 from .needs import qemu
 
 ROOT = Path(__file__).parents[2]
 SHELL_MD = (ROOT / "docs/shell.md").read_text()
 SESSIONS = re.findall(r"```console\n\$ rumpci shell (.*)\n((?:.*\n)*?)```", SHELL_MD)
-LIMIT_S = 240
 HOSTS = ["model:edu", pytest.param("qemu:edu", marks=qemu)]
 
 

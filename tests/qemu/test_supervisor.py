@@ -7,7 +7,6 @@ import os
 import re
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,54 +16,14 @@ from rumpci.supervisor.isolate import has_user_namespaces
 from tests.waiting import LIMIT_S, until
 
 from .needs import qemu
+from .runs import children, gone, run, start, write
 
-HEAD = """
-import ctypes, os, signal, sys, time
-from rumpci import kern
-from rumpci.autoconf import aprint_normal_dev
-from rumpci.bus_dma import *
-from rumpci.drivers.edu import Edu
-class Odd(Edu):
-    def run(self):
-"""
 EDU_HOSTS = ["model:edu", pytest.param("qemu:edu", marks=qemu)]
-
-
-def start(*arguments: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "rumpci", "run", *arguments]
-    pipe = subprocess.PIPE
-    return subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True)
-
-
-def run(*arguments: str, given: str = "") -> tuple[int, str, str]:
-    with start(*arguments) as process:
-        try:
-            out, err = process.communicate(given, timeout=LIMIT_S)
-        finally:
-            process.kill()
-    return process.returncode, out, err
 
 
 @pytest.fixture
 def odd(tmp_path: Path) -> str:
     return str(tmp_path / "odd.py")
-
-
-def write(path: str, *body: str) -> str:
-    """A driver of edu whose `run` is `body`; where it begins is line 9."""
-    Path(path).write_text(HEAD + "".join(f"        {line}\n" for line in body))
-    return path
-
-
-def children(pid: int) -> set[int]:
-    tasks = Path(f"/proc/{pid}/task/{pid}/children")
-    return {int(child) for child in tasks.read_text().split()}
-
-
-def gone(pid: int) -> bool:
-    with contextlib.suppress(OSError):
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
-    return True
 
 
 @contextlib.contextmanager
@@ -220,7 +179,7 @@ def test_it_has_no_descriptors_but_its_own(odd: str) -> None:
 @qemu
 @pytest.mark.skipif(
     not has_user_namespaces(Path("/")),
-    reason="no user namespace to be had here (chroot?): see `rumpci doctor`",
+    reason="no user namespace to be had here: leave the chroot, or sysctl user.max_user_namespaces",
 )
 def test_it_can_open_nothing_of_its_supervisor_or_of_qemu(odd: str) -> None:
     write(

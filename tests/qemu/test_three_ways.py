@@ -14,11 +14,12 @@ import pytest
 
 from tests.cli_served import served, started
 from tests.qemu import told
+from tests.waiting import LIMIT_S
 
 from .needs import qemu
 
 pytestmark = qemu
-NOBODY, LIMIT_S = 65534, 240
+NOBODY = 65534
 POLICY = f'[[allow]]\nusers = [{NOBODY}]\ndevices = ["id:1234:11e8", "class:0108"]\n'
 FILE = str(Path(told.__file__))
 

@@ -6,6 +6,8 @@ import contextlib
 import os
 from collections.abc import Callable, Iterator
 
+import pytest
+
 from rumpci import bus_dma as bd
 from rumpci.autoconf import Autoconf
 from rumpci.cpu import own_cpu
@@ -175,8 +177,46 @@ def without_an_iommu_it_writes_anywhere(b: Bench) -> None:
     assert b.faults() == []
 
 
+def nothing_stops_what_was_not_loaded(b: Bench) -> None:
+    """Without an IOMMU; here on memory of our own."""
+    b.edu.dma_write(0, pattern(64))
+    segs = bd.bus_dmamem_alloc(b.tag, 4096, 4096, 0, nsegs=1)
+    view = bd.bus_dmamem_map(b.tag, segs, 4096)
+    b.edu.transfer(EDU_DMA_BUFFER, segs[0].ds_addr, 64, to_ram=True)
+    assert bytes(view[:64]) == pattern(64)
+    assert b.faults() == []
+    bd.bus_dmamem_unmap(b.tag, view, 4096)
+    bd.bus_dmamem_free(b.tag, segs)
+
+
 def addresses_fit(b: Bench) -> None:
     dmam = b.edu.dma_map(0, 1)
     bd.bus_dmamap_load(b.tag, dmam, bytearray(EDU_DMA_MAX))
     assert all(s.ds_addr + s.ds_len - 1 <= EDU_DMA_MASK for s in dmam.dm_segs)
     bd.bus_dmamap_unload(b.tag, dmam)
+
+
+class OnAnyHost:
+    """The tests of every host: a module subclasses it as TestDma, and has a fixture `b`."""
+
+    @pytest.mark.parametrize(
+        ("offset", "size"), [(0, 1), (0, EDU_DMA_MAX), (1, 2), (EDU_DMA_MAX - 1, 1), (100, 3000)]
+    )
+    def test_there_and_back(self, b: Bench, offset: int, size: int) -> None:
+        there_and_back(b, offset, size)
+
+    def test_memory_of_its_own(self, b: Bench) -> None:
+        memory_of_its_own(b)
+
+    def test_addresses_fit(self, b: Bench) -> None:
+        addresses_fit(b)
+
+
+class BehindAnIommu:
+    """The tests of hosts that have an IOMMU: a module has a fixture `guarded`."""
+
+    def test_nothing_that_was_not_mapped(self, guarded: Bench) -> None:
+        nothing_that_was_not_mapped(guarded)
+
+    def test_only_the_direction_that_was_asked_for(self, guarded: Bench) -> None:
+        only_the_direction_that_was_asked_for(guarded)

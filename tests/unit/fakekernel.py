@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import errno
-import os
-import struct
 from pathlib import Path
+
+from tests.unit.sysfs_tree import Sysfs
 
 Tree = dict[str, str]
 
@@ -13,36 +13,17 @@ NVME, E1000E, VGA, XHCI, BRIDGE = (0x010802, 0x020000, 0x030000, 0x0C0330, 0x060
 """Class codes."""
 
 
-class FakeKernel:
+class FakeKernel(Sysfs):
     """`root` is for those who read; `write` is what they write with; `log` is what was written."""
 
     def __init__(self, root: Path, drivers: tuple[str, ...] = ("vfio-pci",)) -> None:
-        self.root, self.log = root, list[str]()
+        super().__init__(root)
+        self.log = list[str]()
         self.fits: dict[str, str] = {}
         self.refusing: set[str] = set()
-        self.bus = root / "sys/bus/pci"
-        for folder in ("sys/bus/pci/devices", "sys/bus/pci/drivers", "sys/class"):
-            (root / folder).mkdir(parents=True)
         self.file("sys/bus/pci/drivers_probe")
         for driver in drivers:
             self.load(driver)
-
-    def load(self, driver: str) -> None:
-        """A driver's module."""
-        (self.bus / "drivers" / driver).mkdir(exist_ok=True)
-
-    def file(self, path: str, text: str = "") -> Path:
-        """A file somewhere below the root."""
-        file = self.root / path
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(text)
-        return file
-
-    def link(self, path: str, target: str) -> None:
-        """A link somewhere below the root to somewhere else there."""
-        link = self.root / path
-        link.parent.mkdir(parents=True, exist_ok=True)
-        link.symlink_to(os.path.relpath(self.root / target, link.parent))
 
     def add(
         self,
@@ -53,28 +34,21 @@ class FakeKernel:
         code: int = NVME,
         fits: str | None = None,
         override: str = "",
-        identity: int = 0x1234_5678,
     ) -> Path:
         """A function, with `driver`; `fits` is the driver that the kernel would choose."""
-        place = f"sys/devices/pci0000:00/{address}"
         header = 1 if code == BRIDGE else 0
-        conf = struct.pack("<IIII48x", identity, 0, code << 8, header << 16)
-        self.file(f"{place}/config").write_bytes(conf)
-        self.file(f"{place}/resource", "0x0 0x0 0x0\n" * 13)
-        self.file(f"{place}/driver_override", f"{override or '(null)'}\n")
-        self.link(f"sys/bus/pci/devices/{address}", place)
+        place = self.function(address, driver, group, class_=code, header=header)
+        (place / "driver_override").write_text(f"{override or '(null)'}\n")
+        type_ = place / "iommu_group" / "type"
+        if group is not None and not type_.exists():
+            type_.write_text("DMA-FQ\n")
         if fits or driver:
             self.fits[address] = fits or str(driver)
-        if group is not None:
-            self._join(place, address, group)
-        if driver:
-            self.load(driver)
-            self._attach(address, driver)
-        return self.root / place
+        return place
 
     def below(self, address: str, kind: str, name: str, /, **texts: str) -> Path:
         """Something of a class below a function; its files."""
-        place = f"sys/devices/pci0000:00/{address}/{kind}/{name}"
+        place = f"{self.place(address)}/{kind}/{name}"
         (self.root / place).mkdir(parents=True)
         self.link(f"sys/class/{kind}/{name}", place)
         for file, text in texts.items():
@@ -123,13 +97,13 @@ class FakeKernel:
             raise OSError(errno.ENOENT, "No such file or directory")
         if self._choice(address) != path.parent.name or self.driver(address):
             raise OSError(errno.ENODEV, "No such device")
-        self._attach(address, path.parent.name)
+        self.attach(address, path.parent.name)
 
     def _probe(self, _path: Path, address: str) -> None:
         choice = self._choice(address)
         loaded = choice is not None and (self.bus / "drivers" / choice).is_dir()
         if choice and loaded and not self.driver(address) and choice not in self.refusing:
-            self._attach(address, choice)
+            self.attach(address, choice)
 
     def _override(self, path: Path, word: str) -> None:
         path.write_text(f"{word or '(null)'}\n")
@@ -143,14 +117,3 @@ class FakeKernel:
     def _choice(self, address: str) -> str | None:
         override = (self.bus / "devices" / address / "driver_override").read_text().strip()
         return self.fits.get(address) if override == "(null)" else override
-
-    def _attach(self, address: str, driver: str) -> None:
-        place = (self.bus / "devices" / address).resolve()
-        (place / "driver").symlink_to(os.path.relpath(self.bus / "drivers" / driver, place))
-
-    def _join(self, place: str, address: str, group: int) -> None:
-        folder = f"sys/kernel/iommu_groups/{group}"
-        if not (self.root / folder / "type").exists():
-            self.file(f"{folder}/type", "DMA-FQ\n")
-        self.link(f"{folder}/devices/{address}", place)
-        self.link(f"{place}/iommu_group", folder)

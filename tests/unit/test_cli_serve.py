@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from rumpci.pci4.abi import Op
+from tests import needs
 from tests.cli_served import SECONDS, served, started
 from tests.unit.pci4raw import Raw
 from tests.unit.pci4served import EDU, dma_alloc, refused
@@ -78,16 +79,8 @@ def test_what_it_cannot_start_with(tmp_path: Path, options: list[str], told: str
         assert not server.path.exists()
 
 
-def open_to_all(path: Path) -> bool:
-    """Whether another user may pass through all of a directory's parents."""
-    return all(parent.stat().st_mode & stat.S_IXOTH for parent in path.resolve().parents)
-
-
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be somebody else")
-@pytest.mark.skipif(
-    not open_to_all(Path(tempfile.gettempdir()) / "x"),
-    reason="no other user reaches the temporary directory: chmod o+x it and its parents",
-)
+@needs.root
+@needs.open_tmp
 def test_another_user_sees_what_the_policy_gives() -> None:
     with tempfile.TemporaryDirectory() as made:
         os.chmod(made, 0o755)  # noqa: S103

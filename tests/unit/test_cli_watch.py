@@ -22,9 +22,9 @@ from click.testing import CliRunner
 
 from rumpci.host import Address, Host, InterruptInfo
 from rumpci.tools import dma, intr, iommu, watch
+from tests import needs
 from tests.cli_served import served, started
 from tests.pci4_served import served_apart
-from tests.unit.test_cli_serve import open_to_all
 
 SECONDS = 60
 EDU = Address(0, 0, 1, 0)
@@ -261,11 +261,8 @@ def test_what_a_terminal_has_no_room_for_is_counted() -> None:
 # ---- another user ------------------------------------------------------------------------------
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be somebody else")
-@pytest.mark.skipif(
-    not open_to_all(Path(tempfile.gettempdir()) / "x"),
-    reason="no other user reaches the temporary directory: chmod o+x it and its parents",
-)
+@needs.root
+@needs.open_tmp
 @pytest.mark.parametrize("inspect", [False, True])
 def test_another_user_is_told_what_the_policy_gives(inspect: bool) -> None:
     from rumpci.hosts import open_host

@@ -42,19 +42,10 @@ def guarded() -> Iterator[Bench]:
         assert misuse(made) == []
 
 
-@pytest.mark.parametrize(
-    ("offset", "size"), [(0, 1), (0, EDU_DMA_MAX), (1, 2), (EDU_DMA_MAX - 1, 1), (100, 3000)]
-)
-def test_there_and_back(b: Bench, offset: int, size: int) -> None:
-    edu_dma.there_and_back(b, offset, size)
+class TestDma(edu_dma.OnAnyHost): ...
 
 
-def test_memory_of_its_own(b: Bench) -> None:
-    edu_dma.memory_of_its_own(b)
-
-
-def test_addresses_fit(b: Bench) -> None:
-    edu_dma.addresses_fit(b)
+class TestBehindAnIommu(edu_dma.BehindAnIommu): ...
 
 
 @pytest.mark.parametrize("intr", ["msi", "intx", "shim", "poll"])
@@ -62,14 +53,6 @@ def test_however_it_interrupts(intr: str) -> None:
     with attached("model:edu", intr=intr) as made:
         edu_dma.there_and_back(made, 0, 100)
         assert made.edu.factorial(5) == 120
-
-
-def test_nothing_that_was_not_mapped(guarded: Bench) -> None:
-    edu_dma.nothing_that_was_not_mapped(guarded)
-
-
-def test_only_the_direction_that_was_asked_for(guarded: Bench) -> None:
-    edu_dma.only_the_direction_that_was_asked_for(guarded)
 
 
 def test_without_an_iommu_it_writes_anywhere() -> None:

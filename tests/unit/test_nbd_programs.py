@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,22 +10,17 @@ from pathlib import Path
 
 import pytest
 
+from tests.needs import program
+
 from .ramdisk import RamDisk, pattern, serving
 
 SIZE = 4 << 20
 
 
-def needs(program: str, package: str) -> pytest.MarkDecorator:
-    return pytest.mark.skipif(
-        shutil.which(program) is None,
-        reason=f"{program} is missing: apt-get install --no-install-recommends {package}",
-    )
-
-
-nbdinfo = needs("nbdinfo", "libnbd-bin")
-nbdcopy = needs("nbdcopy", "libnbd-bin")
-qemu_io = needs("qemu-io", "qemu-utils")
-qemu_img = needs("qemu-img", "qemu-utils")
+nbdinfo = program("nbdinfo", "libnbd-bin")
+nbdcopy = program("nbdcopy", "libnbd-bin")
+qemu_io = program("qemu-io", "qemu-utils")
+qemu_img = program("qemu-img", "qemu-utils")
 
 
 @pytest.fixture(params=[512, 4096])

@@ -332,7 +332,10 @@ def test_vpd_outside(offset: int, count: int) -> None:
 
 # ---- names: facts of pci.ids that do not change -----------------------------------------
 
-needs_ids = pytest.mark.skipif(not pcidevs.available(), reason="no pci.ids on this system")
+needs_ids = pytest.mark.skipif(
+    not pcidevs.available(),
+    reason="no pci.ids here: apt-get install --no-install-recommends pci.ids",
+)
 
 
 @needs_ids

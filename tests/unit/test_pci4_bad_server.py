@@ -118,17 +118,22 @@ def hostile(op: Op) -> list[Callable[[Any], Any]]:
     ]  # fmt: skip
 
 
+def use_all(fake: Fake, answers: dict[Op, Callable[[Any], Any]]) -> None:
+    """Do everything with a host that answers so; whatever it raises is one of our errors."""
+    fake.answers = answers
+    with contextlib.suppress(RumpciError), opened(fake, limit=0.3) as host:
+        everything(host, PLACE, fake.fire)
+    for event in fake.events:
+        event.close()
+    fake.events.clear()
+
+
 @pytest.mark.parametrize("op", sorted(set(Op) - {Op.WINDOW_BATCH}))
 def test_a_hostile_server(fake: Fake, op: Op) -> None:
     """Whatever it answers: an error, or numbers; no crash, no hang, no descriptor more."""
     before = descriptors()
     for answer in hostile(op):
-        fake.answers = {op: answer}
-        with contextlib.suppress(RumpciError), opened(fake, limit=0.3) as host:
-            everything(host, PLACE, fake.fire)
-        for event in fake.events:
-            event.close()
-        fake.events.clear()
+        use_all(fake, {op: answer})
     until(lambda: descriptors() <= before)
 
 
@@ -155,12 +160,7 @@ def by_chance(chance: Chance, op: Op, fake: Fake) -> Callable[[Any], Any]:
 def test_answers_by_chance(fake: Fake, op: Op, soak: bool) -> None:
     before, chance = descriptors(), Chance(op)
     for _ in range(500 if soak else 15):
-        fake.answers = {op: by_chance(chance, op, fake)}
-        with contextlib.suppress(RumpciError), opened(fake, limit=0.3) as host:
-            everything(host, PLACE, fake.fire)
-        for event in fake.events:
-            event.close()
-        fake.events.clear()
+        use_all(fake, {op: by_chance(chance, op, fake)})
     until(lambda: descriptors() <= before)
 
 

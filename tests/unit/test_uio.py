@@ -24,6 +24,7 @@ from rumpci.host import Address, Claim, Feature, IntrType
 from rumpci.host_dma import MemorySpec
 from rumpci.hosts import open_host
 from rumpci.machines.uio.machine import Options, UioMachine
+from tests import needs
 from tests.unit.sysfs_tree import Tree
 
 AT = Address(0, 1, 0, 0)
@@ -60,8 +61,7 @@ class Uio(Tree):
 
     def blocked(self) -> None:
         """Put it into an IOMMU group that translates: then nothing is wired for DMA."""
-        group = self.root / "sys/kernel/iommu_groups/5"
-        self._link(self.directory / "iommu_group", group)
+        group = self.join(NAME, 5)
         (group / "type").write_text("DMA-FQ\n")
 
     def peek(self, reg: int) -> int:
@@ -108,12 +108,12 @@ def claim(guard: Guard) -> Claim:
 
 
 def gone(tree: Uio) -> None:
-    tree.directory.rename(tree.directory.with_name("0000:02:00.0"))
+    (tree.devices / NAME).unlink()
 
 
 def bound_elsewhere(tree: Uio) -> None:
     (tree.directory / "driver").unlink()
-    tree._link(tree.directory / "driver", tree.root / "sys/bus/pci/drivers/nvme")
+    tree.attach(NAME, "nvme")
 
 
 def bound_nowhere(tree: Uio) -> None:
@@ -151,7 +151,7 @@ def test_what_cannot_be_opened(
         tree.machine()
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may use everything; run it as a user")
+@needs.user
 @pytest.mark.parametrize("name", ["config", "resource1"])
 def test_files_that_this_user_may_not_use(tree: Uio, name: str) -> None:
     (tree.directory / name).chmod(0o400)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +17,7 @@ from rumpci.errors import (
     NoSuchDevice,
     RumpciError,
 )
-from rumpci.host import Address, Feature, Space
+from rumpci.host import Address, Feature, Holder, Host, Space
 from rumpci.hosts import open_host
 from rumpci.hosts.vfio.group import Options
 from rumpci.hosts.vfio.host import VfioHost
@@ -35,6 +36,8 @@ BARS = """\
 0x00000000feb00000 0x00000000feb0ffff 0x0000000000046200
 """
 
+Way = Callable[[Tree], VfioHost]
+
 
 @pytest.fixture
 def tree(tmp_path: Path) -> Tree:
@@ -43,6 +46,14 @@ def tree(tmp_path: Path) -> Tree:
 
 def opened(tree: Tree) -> VfioHost:
     return VfioHost(f"vfio:{NAME}", [AT], Options(1 << 20, root=tree.root))
+
+
+def without_iommu(tree: Tree, allowed: str = "Y") -> VfioHost:
+    parameter = tree.root / "sys/module/vfio/parameters/enable_unsafe_noiommu_mode"
+    parameter.parent.mkdir(parents=True)
+    parameter.write_text(f"{allowed}\n")
+    options = Options(2 << 20, noiommu=True, root=tree.root)
+    return VfioHost(f"vfio:{NAME}?noiommu=yes", [AT], options)
 
 
 def nothing(tree: Tree) -> None:
@@ -82,26 +93,41 @@ def no_group_node(tree: Tree) -> None:
     tree.node("vfio")
 
 
-@pytest.mark.parametrize(
-    ("broken", "kind", "number", "why", "remedy"),
-    [
-        (nothing, NoSuchDevice, errno.ENXIO, "no function at 0000:01:00.0", "lspci"),
-        (no_iommu, HostUnavailable, errno.ENODEV, "uses no IOMMU", "intel_iommu=on"),
-        (no_iommu_though_asked, HostUnavailable, errno.ENODEV, "found no IOMMU", "firmware"),
-        (bound_elsewhere, DeviceBusy, errno.EBUSY, "driver nvme has it", "rumpci bind"),
-        (bound_nowhere, DeviceBusy, errno.EBUSY, "no driver has it", f"bind {NAME} vfio-pci"),
-        (not_viable, DeviceBusy, errno.EBUSY, "0000:01:00.1 (snd_hda_intel)", "bind 0000:01:00.1"),
-        (no_module, HostUnavailable, errno.ENOENT, "there is no", "modprobe vfio"),
-        (no_group_node, HostUnavailable, errno.ENOENT, "dev/vfio/1", "modprobe vfio-pci"),
-    ],
-)  # fmt: skip
+def in_made_up_group(tree: Tree) -> None:
+    """As vfio makes it where there is no IOMMU."""
+    tree.function(NAME)
+    (tree.root / "sys/kernel/iommu_groups/1/name").write_text("vfio-noiommu\n")
+
+
+ROWS: list[tuple[Way, Callable[[Tree], None], type[RumpciError], int, str, str]] = [
+    (opened, nothing, NoSuchDevice, errno.ENXIO, "no function at 0000:01:00.0", "lspci"),
+    (opened, no_iommu, HostUnavailable, errno.ENODEV, "uses no IOMMU", "intel_iommu=on"),
+    (opened, no_iommu_though_asked, HostUnavailable, errno.ENODEV, "found no IOMMU", "firmware"),
+    (opened, bound_elsewhere, DeviceBusy, errno.EBUSY, "driver nvme has it", "rumpci bind"),
+    (opened, bound_nowhere, DeviceBusy, errno.EBUSY, "no driver has it", f"bind {NAME} vfio-pci"),
+    (opened, not_viable, DeviceBusy, errno.EBUSY, "0000:01:00.1 (snd_hda_intel)",
+     "bind 0000:01:00.1"),
+    (opened, no_module, HostUnavailable, errno.ENOENT, "there is no", "modprobe vfio"),
+    (opened, no_group_node, HostUnavailable, errno.ENOENT, "dev/vfio/1", "modprobe vfio-pci"),
+    (without_iommu, nothing, NoSuchDevice, errno.ENXIO, "no function", "lspci"),
+    (without_iommu, no_iommu, HostUnavailable, errno.ENODEV, "before the kernel was told",
+     "bind it again"),
+    (without_iommu, bound_elsewhere, DeviceBusy, errno.EBUSY, "driver nvme has it", "rumpci bind"),
+    (without_iommu, no_module, HostRefused, errno.EINVAL, "an IOMMU keeps it (group 1)",
+     "noiommu=yes out"),
+    (without_iommu, in_made_up_group, HostUnavailable, errno.ENOENT, "dev/vfio/vfio",
+     "modprobe vfio"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("way", "broken", "kind", "number", "why", "remedy"), ROWS)
 def test_what_cannot_be_had(
-    tree: Tree, broken: Callable[[Tree], None], kind: type[RumpciError],
+    tree: Tree, way: Way, broken: Callable[[Tree], None], kind: type[RumpciError],
     number: int, why: str, remedy: str,
 ) -> None:  # fmt: skip
     broken(tree)
     with pytest.raises(kind) as caught:
-        opened(tree)
+        way(tree)
     assert caught.value.errno == number
     assert why in caught.value.why
     assert remedy in caught.value.remedy
@@ -158,20 +184,6 @@ def test_a_host_lists_what_it_names_and_bridges(tree: Tree) -> None:
     host.close()
 
 
-def without_iommu(tree: Tree, allowed: str = "Y") -> VfioHost:
-    parameter = tree.root / "sys/module/vfio/parameters/enable_unsafe_noiommu_mode"
-    parameter.parent.mkdir(parents=True)
-    parameter.write_text(f"{allowed}\n")
-    options = Options(2 << 20, noiommu=True, root=tree.root)
-    return VfioHost(f"vfio:{NAME}?noiommu=yes", [AT], options)
-
-
-def in_made_up_group(tree: Tree) -> None:
-    """As vfio makes it where there is no IOMMU."""
-    tree.function(NAME)
-    (tree.root / "sys/kernel/iommu_groups/1/name").write_text("vfio-noiommu\n")
-
-
 def test_no_kernel_does_without_an_iommu_unasked(tree: Tree) -> None:
     options = Options(1 << 20, noiommu=True, root=tree.root)
     with pytest.raises(HostUnavailable, match="VFIO_NOIOMMU") as caught:
@@ -180,28 +192,6 @@ def test_no_kernel_does_without_an_iommu_unasked(tree: Tree) -> None:
     with pytest.raises(HostUnavailable, match="not told") as caught:
         without_iommu(tree, "N")
     assert caught.value.errno == errno.EOPNOTSUPP
-
-
-@pytest.mark.parametrize(
-    ("broken", "kind", "number", "why", "remedy"),
-    [
-        (nothing, NoSuchDevice, errno.ENXIO, "no function", "lspci"),
-        (no_iommu, HostUnavailable, errno.ENODEV, "before the kernel was told", "bind it again"),
-        (bound_elsewhere, DeviceBusy, errno.EBUSY, "driver nvme has it", "rumpci bind"),
-        (no_module, HostRefused, errno.EINVAL, "an IOMMU keeps it (group 1)", "noiommu=yes out"),
-        (in_made_up_group, HostUnavailable, errno.ENOENT, "dev/vfio/vfio", "modprobe vfio"),
-    ],
-)  # fmt: skip
-def test_what_cannot_be_had_without_an_iommu(
-    tree: Tree, broken: Callable[[Tree], None], kind: type[RumpciError],
-    number: int, why: str, remedy: str,
-) -> None:  # fmt: skip
-    broken(tree)
-    with pytest.raises(kind) as caught:
-        without_iommu(tree)
-    assert caught.value.errno == number
-    assert why in caught.value.why
-    assert remedy in caught.value.remedy
 
 
 def test_without_an_iommu_it_warns_each_time(tree: Tree, caplog: pytest.LogCaptureFixture) -> None:
@@ -230,6 +220,17 @@ def test_a_kernel_without_nodes_of_devices(tree: Tree) -> None:
     (tree.devices / NAME / "vfio-dev" / "vfio0").mkdir(parents=True)
     with pytest.raises(HostUnavailable, match=r"no .*/dev/iommu.*modprobe iommufd"):
         VfioHost(f"vfio:{NAME}?via=iommufd", [AT], options)
+
+
+def test_who_holds_what(tree: Tree) -> None:
+    bridge = Address(0, 0, 1, 0)
+    tree.function(str(bridge), "pcieport", class_=0x06_0400, header=1)
+    tree.function(NAME)
+    tree.node("vfio")
+    tree.node("1")
+    with contextlib.closing(opened(tree)) as opened_host:
+        host: Host = opened_host  # a host in every respect: mypy looks, as open_host cannot
+        assert host.holders() == [Holder(bridge, allowed=False), Holder(AT)]
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,7 @@ from rumpci.hosts.vfio.device import VfioDevice
 from rumpci.hosts.vfio.region import Region
 from rumpci.hosts.vfio.reset import hot_reset
 from rumpci.machines.kernellog import KernelLog, parse
+from tests import needs
 
 HEADER = Path("/usr/include/linux/vfio.h")
 P = 4096
@@ -30,7 +31,7 @@ P = 4096
 # ---- the kernel's interface ---------------------------------------------------------
 
 
-@pytest.mark.skipif(not HEADER.exists(), reason="apt-get install linux-libc-dev")
+@needs.file(HEADER, "linux-libc-dev")
 @pytest.mark.parametrize("request_", list(abi.Request.__members__))
 def test_requests_are_those_of_the_kernels_header(request_: str) -> None:
     found = re.search(rf"#define VFIO_{request_}\s+_IO\(VFIO_TYPE, VFIO_BASE \+ (\d+)\)",

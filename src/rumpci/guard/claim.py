@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from rumpci._native import Mapping
 from rumpci.errors import MachineDied
-from rumpci.guard.dma.map import GuardMap
-from rumpci.guard.dma.memory import GuardMemory
 from rumpci.guard.dma.mirror import Mirror
 from rumpci.guard.holding import Holding
 from rumpci.guard.interrupts import Interrupts
@@ -17,11 +14,8 @@ from rumpci.guard.intr import GuardInterrupt
 from rumpci.guard.quarantine import Quarantine
 from rumpci.guard.recorder import Kind, Recorder
 from rumpci.guard.router import Router
-from rumpci.host import Address, Function, IntrType
-from rumpci.host_dma import Fault, MapSpec, MemorySpec
+from rumpci.host import Address, Function
 from rumpci.machines.machine import BarAccess, Machine, TakesBack
-
-log = logging.getLogger("rumpci.guard")
 
 
 class _Reach:
@@ -49,7 +43,7 @@ class _Reach:
         return self._machine.map_bar(self._at, index, offset, size, at=at, writable=writable)
 
 
-class GuardClaim(Holding):
+class GuardClaim(Holding[GuardInterrupt]):
     """The seam's Claim, for `who`; `Guard.claim` makes it and `release` ends it."""
 
     def __init__(
@@ -69,27 +63,7 @@ class GuardClaim(Holding):
         self._on_release, self._machine = on_release, machine
         self._lent: set[int] = set()
         self.interrupts = Interrupts(router, machine, function, self._config.caps, self._limits)
-        self._mirror = mirror
-        self.dma = mirror.attach(function.address, who, private)
-        self._config.allow_master()
-
-    def intr_count(self, type_: IntrType) -> int:
-        """See host.Claim."""
-        self._check_held("pci_intr_alloc")
-        return self.interrupts.count(type_)
-
-    def intr_alloc(self, type_: IntrType, indices: Sequence[int]) -> Sequence[GuardInterrupt]:
-        """See host.Claim."""
-        with self._lock:
-            self._check_held("pci_intr_alloc")
-            return self.interrupts.allocate(type_, indices)
-
-    def intr_release(self) -> None:
-        """See host.Claim."""
-        with self._lock:
-            if self._released:
-                return  # they are gone, and the function may be somebody else's
-            self.interrupts.release()
+        self._attach(mirror, private)
 
     def lend(self, bar: int) -> bool:
         """Whether the memory of a BAR may go to another process: then it is taken back at the end.
@@ -103,18 +77,6 @@ class GuardClaim(Holding):
                 self._lent.add(bar)
             return fits
 
-    def dma_alloc(self, spec: MemorySpec) -> GuardMemory:
-        """See host.Claim."""
-        return self.dma.alloc(spec)
-
-    def dma_map(self, spec: MapSpec) -> GuardMap:
-        """See host.Claim."""
-        return self.dma.map(spec)
-
-    def dma_faults(self) -> list[Fault]:
-        """See host.Claim."""
-        return self.dma.take_faults()
-
     def release(self) -> None:
         """See host.Claim."""
         with self._lock:
@@ -124,10 +86,7 @@ class GuardClaim(Holding):
             with contextlib.ExitStack() as stack:  # each step, whatever the others raise
                 stack.callback(self._on_release, self)
                 stack.callback(self._take_back)
-                stack.callback(self._quarantine)
-                for window in list(self._windows):
-                    window.kill("the device was detached")
-                    stack.callback(self._forget, window)
+                self._end("the device was detached", self._mask)
 
     def _take_back(self) -> None:
         """Leave nothing in the hands of a process that was given the memory of a BAR."""
@@ -135,14 +94,9 @@ class GuardClaim(Holding):
             for bar in self._lent:
                 self._machine.take_back(self.function.address, bar)
 
-    def _quarantine(self) -> None:
-        """Quiet the function, and only then take its DMA from it (rule 9)."""
-        quiet = False
-        try:
-            with contextlib.suppress(MachineDied):
-                quiet = self._quiet()
-        finally:
-            self._mirror.detach(self.dma, quiet=quiet)
+    def _mask(self) -> None:
+        with contextlib.suppress(MachineDied):
+            self.interrupts.release()
 
     def stop_mastering(self) -> None:
         """Let the function start nothing new: its driver is gone, and `release` will follow."""
@@ -151,29 +105,15 @@ class GuardClaim(Holding):
                 self._quarantining().stop_mastering()
 
     def _quarantining(self) -> Quarantine:
-        at, machine = self.function.address, self._machine
         return Quarantine(
-            lambda reg: machine.conf_read(at, reg),
+            self._reach.conf_read,
             self._guard_write,
             self._config.caps,
-            machine.reset_seconds,
+            self._machine.reset_seconds,
             self._command_lock,
         )
 
-    def _quiet(self) -> bool:
-        """Stop, reset and restore the function; whether it was shown to be still."""
-        at, quarantine = self.function.address, self._quarantining()
-        try:
-            self.interrupts.release()
-        finally:
-            outcome = quarantine.quiet()
-        log.info("%s (%s): quarantined: %s", self.who, at, outcome)
-        self._recorder.quarantined(at, self.who, outcome)
-        with self._command_lock:
-            self._config.restore()
-        return outcome.quiet
-
     def _guard_write(self, reg: int, value: int) -> None:
         """Write configuration space for the guard itself."""
-        self._machine.conf_write(self.function.address, reg, value)
+        self._reach.conf_write(reg, value)
         self._recorder.note(Kind.GUARD_WRITE, self._source, 0, reg, 4, value)

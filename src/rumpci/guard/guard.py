@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import os
 import threading
 from collections.abc import Container, Iterator, Sequence
 
-from rumpci.errors import DeadWindow, DeviceBusy, NoSuchDevice
+from rumpci.errors import DeviceBusy, NoSuchDevice
 from rumpci.guard.claim import GuardClaim
-from rumpci.guard.config import check_address, check_register
+from rumpci.guard.claims import Claims, FunctionClaims
 from rumpci.guard.dma.mirror import Mirror
 from rumpci.guard.platform import GuardPlatformClaim
 from rumpci.guard.recorder import Recorder
@@ -31,9 +30,9 @@ class Guard:
     def __init__(self, machine: Machine, scatter: int | None = None) -> None:
         self.url, self.features = machine.url, machine.features
         self._machine = machine
-        self._lock = threading.Lock()
-        self._claims: dict[Address, GuardClaim] = {}
-        self._platform: dict[str, GuardPlatformClaim] = {}
+        self._lock = threading.RLock()
+        self._claims = FunctionClaims[GuardClaim](self._lock)
+        self._platform = Claims[str, GuardPlatformClaim](self._lock)
         self._hosted = machine if isinstance(machine, HasPlatform) else None
         self.recorder = Recorder()
         self.router = Router(machine)
@@ -43,33 +42,16 @@ class Guard:
 
     def functions(self) -> Sequence[Function]:
         """See host.Host."""
-        with self._lock:
-            holders = {address: claim.who for address, claim in self._claims.items()}
-        return [
-            dataclasses.replace(function, claimed_by=holders.get(function.address))
-            for function in self._machine.functions()
-        ]
+        return self._claims.mark(self._machine.functions())
 
     def holders(self) -> Sequence[Holder]:
-        """See host.Host: as far as the guard knows, all of them are this process."""
-        us = os.getpid(), os.geteuid()
-        return [
-            Holder(f.address, True, f.claimed_by, *us)
-            if f.claimed_by is not None
-            else Holder(f.address, allowed=not f.is_bridge)
-            for f in self.functions()
-        ]
+        """See host.Host."""
+        return self._claims.holders(self._machine.functions())
 
     def conf_read(self, address: Address, reg: int) -> int:
         """See host.Host."""
-        check_address(address, f"pci_conf_read of {address}")
-        check_register(reg, f"pci_conf_read of {address}")
-        with self._lock:
-            claim = self._claims.get(address)
-        if claim:
-            with contextlib.suppress(DeadWindow):  # released since: it is nobody's again
-                return claim.conf_read(reg)
-        return self._machine.conf_read(address, reg)
+        value = self._claims.conf_read(address, reg)
+        return self._machine.conf_read(address, reg) if value is None else value
 
     def claim(self, address: Address, who: str, *, private: str | None = None) -> GuardClaim:
         """See host.Host.
@@ -91,7 +73,7 @@ class Guard:
                     private,
                     self.recorder,
                 )
-            self._claims[address] = claim
+            self._claims.add(address, claim)
             return claim
 
     @contextlib.contextmanager
@@ -111,10 +93,9 @@ class Guard:
         """See host.PlatformHost."""
         if self._hosted is None:
             return []
-        with self._lock:
-            holders = {name: claim.who for name, claim in self._platform.items()}
+        who = self._platform.who()
         return [
-            dataclasses.replace(device, claimed_by=holders.get(device.name))
+            dataclasses.replace(device, claimed_by=who.get(device.name))
             for device in self._hosted.platform()
         ]
 
@@ -126,25 +107,22 @@ class Guard:
             if not self._hosted or name not in listed:
                 have = ", ".join(listed) or "none"
                 raise NoSuchDevice(tried, "the host has no such device", f"it has: {have}")
-            if name in self._platform:
-                holder = self._platform[name].who
-                raise DeviceBusy(tried, f"{holder} has it", f"detach {holder} first")
+            self._platform.check_free(name, tried)
             self._hosted.open_platform(name, who)
-            self._platform[name] = claim = GuardPlatformClaim(
+            claim = GuardPlatformClaim(
                 self._hosted, listed[name], who, self.router, self.recorder, self._forget_platform
             )
+            self._platform.add(name, claim)
             return claim
 
     def _forget_platform(self, claim: GuardPlatformClaim) -> None:
         with self._lock:
-            if self._platform.pop(claim.function.name, None) and self._hosted:
+            if self._platform.remove(claim.function.name, claim) and self._hosted:
                 self._hosted.close_platform(claim.function.name)
 
     def interrupts(self) -> Sequence[InterruptInfo]:
         """See host.Host."""
-        with self._lock:
-            claims = dict(self._claims)
-        return list(interrupt_rows(self._machine, self.router, claims))
+        return list(interrupt_rows(self._machine, self.router, self._claims.all()))
 
     def dma(self) -> Sequence[DmaInfo]:
         """See host.Host."""
@@ -164,22 +142,19 @@ class Guard:
 
     def stop_mastering(self, addresses: Container[Address]) -> None:
         """Let claimed functions start nothing new: whoever had them is gone."""
-        with self._lock:
-            claims = [claim for at, claim in self._claims.items() if at in addresses]
-        for claim in claims:
-            claim.stop_mastering()
+        for at, claim in self._claims.all().items():
+            if at in addresses:
+                claim.stop_mastering()
 
     def close(self) -> None:
         """See host.Host."""
-        with self._lock:
-            claims = list(self._claims.values())
-            others = list(self._platform.values())
+        claims, others = self._claims.all(), self._platform.all()
         with contextlib.ExitStack() as stack:  # each one, whatever the others raise
             stack.callback(self._machine.close)
             stack.callback(self.mirror.close)
-            for claim in claims:
+            for claim in claims.values():
                 stack.callback(claim.release)
-            for other in others:
+            for other in others.values():
                 stack.callback(other.release)
 
     def _claimable(self, address: Address, who: str) -> Function:
@@ -192,19 +167,15 @@ class Guard:
             raise DeviceBusy(
                 tried, "it is a bridge, which belongs to the guard", "claim a device behind it"
             )
-        if address in self._claims:
-            holder = self._claims[address].who
-            raise DeviceBusy(tried, f"{holder} has it", f"detach {holder} first")
+        self._claims.check_free(address, tried)
         return function
 
     def _forget(self, claim: GuardClaim) -> None:
         """Take a released claim off the books, so that the function can be claimed again."""
         with self._lock:
             address = claim.function.address
-            if self._claims.get(address) is claim:
-                del self._claims[address]
-                if isinstance(self._machine, HandsOut):
-                    self._machine.close_function(address)
+            if self._claims.remove(address, claim) and isinstance(self._machine, HandsOut):
+                self._machine.close_function(address)
 
     @property
     def machine(self) -> Machine:

@@ -1,4 +1,4 @@
-"""What every claimed function has, whoever gives it: configuration space and windows.
+"""What every claimed function has, whoever gives it, and how that is taken from it again.
 
 `GuardClaim` holds a function of a machine, a claim of a kernel's (VFIO) one that the kernel
 hands out; both check the same and have the same words.
@@ -6,21 +6,33 @@ hands out; both check the same and have the same words.
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import threading
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from typing import Protocol
+from typing import Generic, Protocol
 
 from rumpci import pcireg as pr
 from rumpci._native import Mapping
-from rumpci.errors import DeadWindow, ProtectedRange
+from rumpci.errors import DeadWindow, MachineDied, ProtectedRange
 from rumpci.guard.admit import Range, check_inside, find_bar
 from rumpci.guard.config import ConfigSpace
+from rumpci.guard.dma.client import Client
+from rumpci.guard.dma.map import GuardMap
+from rumpci.guard.dma.memory import GuardMemory
+from rumpci.guard.dma.mirror import Mirror
+from rumpci.guard.held import Allocator, H
+from rumpci.guard.quarantine import Quarantine
 from rumpci.guard.recorder import Kind, Recorder, source_of
 from rumpci.guard.shim import BarLimits
-from rumpci.guard.window import GuardWindow
-from rumpci.host import Bar, Function, Space
+from rumpci.guard.window import GuardWindow, Windows
+from rumpci.host import Bar, Function, IntrType, Space
+from rumpci.host_dma import Fault, MapSpec, MemorySpec
 from rumpci.machines.machine import BarAccess
 
+log = logging.getLogger("rumpci.guard")
 _PAGE = 4096
 
 
@@ -42,11 +54,18 @@ class Reach(Protocol):
         """See machine.Machine.map_bar."""
 
 
-class Holding:
+class Holding(ABC, Generic[H]):
     """A function that `who` holds, until its subclass sets `_released`.
 
-    `command_lock` is held by whoever changes the command register.
+    The subclass gives it `interrupts`, and calls `_attach`.  `command_lock` is held by whoever
+    changes the command register.
     """
+
+    interrupts: Allocator[H]
+    dma: Client
+    _mirror: Mirror
+    _no_answer: tuple[type[Exception], ...] = (MachineDied,)
+    """What says, while the function is quieted, that nobody answers any more."""
 
     def __init__(
         self,
@@ -60,7 +79,7 @@ class Holding:
         self._reach, self._recorder = reach, recorder
         self._source = source_of(function.address)
         self._lock, self._command_lock = threading.RLock(), command_lock
-        self._windows: set[GuardWindow] = set()
+        self._windows = Windows(self._lock)
         self._released = False
         self._config = ConfigSpace(function, reach.conf_read, reach.conf_write, who)
         self._closed = self._msix_pages()
@@ -95,12 +114,79 @@ class Holding:
                 writable=writable,
                 closed=closed,
                 present=self._present,
-                on_unmap=self._forget,
+                on_unmap=self._windows.forget,
             )
             window.record_into(self._recorder, self.function.address)
             self._map(window, closed)
             self._windows.add(window)
             return window
+
+    def intr_count(self, type_: IntrType) -> int:
+        """See host.Claim."""
+        self._check_held("pci_intr_alloc")
+        return self.interrupts.count(type_)
+
+    def intr_alloc(self, type_: IntrType, indices: Sequence[int]) -> Sequence[H]:
+        """See host.Claim."""
+        with self._lock:
+            self._check_held("pci_intr_alloc")
+            return self.interrupts.allocate(type_, indices)
+
+    def intr_release(self) -> None:
+        """See host.Claim."""
+        with self._lock:
+            if self._released:
+                return  # they are gone, and the function may be somebody else's
+            self.interrupts.release()
+
+    def dma_alloc(self, spec: MemorySpec) -> GuardMemory:
+        """See host.Claim."""
+        return self.dma.alloc(spec)
+
+    def dma_map(self, spec: MapSpec) -> GuardMap:
+        """See host.Claim."""
+        return self.dma.map(spec)
+
+    def dma_faults(self) -> list[Fault]:
+        """See host.Claim."""
+        return self.dma.take_faults()
+
+    # ---- beginning and end -------------------------------------------------------
+
+    def _attach(self, mirror: Mirror, private: str | None = None) -> None:
+        """Give it DMA, and only then let it be a bus master; see Mirror.attach."""
+        self._mirror = mirror
+        self.dma = mirror.attach(self.function.address, self.who, private)
+        self._config.allow_master()
+
+    def _end(self, why: str, stop: Callable[[], None]) -> None:
+        """Take everything from the client; `stop` masks its interrupts."""
+        with contextlib.ExitStack() as stack:  # each step, whatever the others raise
+            stack.callback(self._quarantine)
+            stack.callback(stop)
+            stack.callback(self._windows.end, why)
+
+    def _quarantine(self) -> None:
+        """Quiet the function, and only then take its DMA from it (rule 9)."""
+        quiet = False
+        try:
+            with contextlib.suppress(*self._no_answer):
+                quiet = self._quiet()
+        finally:
+            self._mirror.detach(self.dma, quiet=quiet)
+
+    def _quiet(self) -> bool:
+        """Stop, reset and restore the function; whether it was shown to be still."""
+        outcome = self._quarantining().quiet()
+        log.info("%s (%s): quarantined: %s", self.who, self.function.address, outcome)
+        self._recorder.quarantined(self.function.address, self.who, outcome)
+        with self._command_lock:
+            self._config.restore()
+        return outcome.quiet
+
+    @abstractmethod
+    def _quarantining(self) -> Quarantine:
+        """What quiets the function."""
 
     # ---- helpers -------------------------------------------------------------
 
@@ -130,12 +216,6 @@ class Holding:
             window.mapping = self._reach.map_bar(
                 window.bar, window.offset, end - window.offset, at=0, writable=window.writable
             )
-
-    def _forget(self, window: GuardWindow) -> None:
-        with self._lock:
-            self._windows.discard(window)
-            if window.mapping is not None:
-                window.mapping.revoke()
 
     def _present(self, space: Space) -> bool:
         read = self._reach.conf_read

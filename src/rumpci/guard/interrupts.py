@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Sequence
 
 from rumpci import pcireg as pr
-from rumpci.errors import InterruptBusy, NoVectors
+from rumpci.errors import NoVectors
+from rumpci.guard.held import Allocator, release_all
 from rumpci.guard.intr import GuardInterrupt
 from rumpci.guard.intx import IntxInterrupt
 from rumpci.guard.message import Messages, Msi, Msix
 from rumpci.guard.msi import MessageGroup, MessageInterrupt
 from rumpci.guard.router import Router
 from rumpci.guard.shim import BarLimits
-from rumpci.host import Address, Function, Interrupt, IntrType
+from rumpci.host import Function, IntrType
 from rumpci.machines.machine import Machine
 
 
-class Interrupts:
+class Interrupts(Allocator[GuardInterrupt]):
     """The interrupts of one claim; `limits` say what a shim of its client may touch."""
 
     def __init__(
@@ -28,9 +28,9 @@ class Interrupts:
         caps: dict[int, int],
         limits: dict[int, BarLimits],
     ) -> None:
+        super().__init__(function.address, router.lock)
         self._router, self._machine, self._function = router, machine, function
         self._limits = limits
-        self.held: list[GuardInterrupt] = []
         self._messages: dict[IntrType, Messages] = {}
         at = function.address
         if not router.controller.vectors:
@@ -55,13 +55,12 @@ class Interrupts:
         """See host.Claim.intr_alloc."""
         with self._router.lock:
             self._check_messages(type_)
-            check_indices(self.held, type_, indices, self.count(type_), self._function.address)
-            if type_ is IntrType.INTX:
-                intx = IntxInterrupt(self._router, self._machine, self._function, self._limits)
-                self.held = [intx]
-            else:
-                self.held = list(self._allocate_messages(type_, indices))
-            return list(self.held)
+            return super().allocate(type_, indices)
+
+    def _take(self, type_: IntrType, indices: Sequence[int]) -> list[GuardInterrupt]:
+        if type_ is IntrType.INTX:
+            return [IntxInterrupt(self._router, self._machine, self._function, self._limits)]
+        return list(self._take_messages(type_, indices))
 
     def _check_messages(self, type_: IntrType) -> None:
         """Raise NoVectors (ENOSPC) for messages where the machine has lines only."""
@@ -72,17 +71,7 @@ class Interrupts:
                 "use INTx; or bind the function to vfio-pci, and open vfio:",
             )
 
-    def release(self) -> None:
-        """See host.Claim.intr_release."""
-        with self._router.lock:
-            held, self.held = self.held, []
-            with contextlib.ExitStack() as stack:  # each one, whatever the others raise
-                for interrupt in held:
-                    stack.callback(interrupt.release)
-
-    def _allocate_messages(
-        self, type_: IntrType, indices: Sequence[int]
-    ) -> Sequence[MessageInterrupt]:
+    def _take_messages(self, type_: IntrType, indices: Sequence[int]) -> Sequence[MessageInterrupt]:
         total = len(indices)
         if type_ is IntrType.MSI:
             first = self._router.allocate(total, align=total)
@@ -99,8 +88,7 @@ class Interrupts:
                 name = f"{type_.value}{unit} vec {index}"
                 made.append(MessageInterrupt(self._router, at, group, index, vector, name))
         except BaseException:  # no descriptors left
-            for interrupt in made:
-                interrupt.release()
+            release_all(made)
             for vector in vectors[len(made) :]:
                 self._router.free(vector)
             raise
@@ -123,19 +111,3 @@ class Interrupts:
 
     def _write(self, reg: int, value: int) -> None:
         self._machine.conf_write(self._function.address, reg, value)
-
-
-def check_indices(
-    held: Sequence[Interrupt], type_: IntrType, indices: Sequence[int], have: int, at: Address
-) -> None:
-    """Raise InterruptBusy, or NoVectors for indices that are not of the `have` that there are."""
-    tried = f"allocating {type_.value} {list(indices)} of {at}"
-    if held:
-        raise InterruptBusy(tried, f"{held[0].name} is allocated", "pci_intr_release it first")
-    wanted = set(indices)
-    bad = not wanted or len(wanted) < len(indices) or not wanted <= set(range(have))
-    if type_ is IntrType.MSI:
-        power = len(indices) & (len(indices) - 1) == 0
-        bad = bad or not power or list(indices) != list(range(len(indices)))
-    if bad:
-        raise NoVectors(tried, f"the function has {have}", "ask for vectors that it has")

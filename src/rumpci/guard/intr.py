@@ -1,5 +1,6 @@
 """The interrupts of a claim (rules 5 and 6): the seam's Interrupt, in process.
 
+held.py     the life of one, which other hosts' interrupts share
 intx.py     a line, shared with others: masked while it is acknowledged
 msi.py      a message: nothing has to be masked for one to be handled
 claim.py    hands them out; router.py brings them what fired
@@ -9,30 +10,25 @@ from __future__ import annotations
 
 import os
 import select
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections import deque
 
-from rumpci.errors import InterruptBusy, NotAllocated
+from rumpci.guard.held import HeldInterrupt
 from rumpci.guard.recorder import Kind, source_of
 from rumpci.guard.router import Router
-from rumpci.host import Address, Event, IntrType
+from rumpci.host import Address, Event
 
 QUEUE = 256
 """Events kept apart; beyond that they are merged into the last one's count."""
 
 
-class GuardInterrupt(ABC):
-    """What all types share: the queue, the descriptor, the life cycle."""
-
-    type: IntrType
+class GuardInterrupt(HeldInterrupt):
+    """What all types share: the queue and the descriptor."""
 
     def __init__(self, router: Router, address: Address, index: int, name: str) -> None:
-        self.address, self.index, self.name = address, index, name
-        self.established = self.released = self.masked = False
-        self.total = 0
+        super().__init__(address, index, name, router.lock)
         self._router = router
         self._events: deque[Event] = deque()
-        self._sequence = 0
         self._reading = self._looked = self._signalled = False
         self._left = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         try:
@@ -47,15 +43,6 @@ class GuardInterrupt(ABC):
         """See host.Interrupt."""
         self._check_allocated("fileno")
         return self._poll.fileno()
-
-    def establish(self, shim: bytes | None = None) -> None:
-        """See host.Interrupt."""
-        self._check_allocated("establishing")
-        if self.established:
-            raise InterruptBusy(f"establishing {self}", "it has a handler", "disestablish it first")
-        with self._router.lock:
-            self._start(shim)
-            self.established, self.masked = True, False
 
     def read(self) -> list[Event]:
         """See host.Interrupt."""
@@ -103,26 +90,6 @@ class GuardInterrupt(ABC):
             self._router.service()
         return bool(self._events)
 
-    def disestablish(self) -> None:
-        """See host.Interrupt."""
-        with self._router.lock:
-            if not self.established:
-                return
-            self.established = False
-            self._stop()
-            self._take_all()
-
-    def release(self) -> None:
-        """Disestablish, and give back vector and descriptors."""
-        if self.released:
-            return
-        try:
-            self.disestablish()
-        finally:  # a machine that died leaves no descriptors
-            self.released = True
-            self._poll.close()
-            os.close(self._left)
-
     def post(self, count: int, status: tuple[int, ...] = ()) -> None:
         """Add an event; called with the router's lock held."""
         self.total += count
@@ -136,38 +103,13 @@ class GuardInterrupt(ABC):
             os.eventfd_write(self._left, 1)
         self._events.append(Event(self._sequence, self.index, count, status))
 
-    def __str__(self) -> str:
-        return f"{self.name} of {self.address}"
+    def _discard(self) -> None:
+        self._take_all()
 
-    @abstractmethod
-    def unmask(self) -> None:
-        """See host.Interrupt."""
-
-    @abstractmethod
-    def mask(self) -> None:
-        """See host.Interrupt."""
-
-    @abstractmethod
-    def pending(self) -> bool:
-        """See host.Interrupt."""
-
-    @abstractmethod
-    def _start(self, shim: bytes | None) -> None:
-        """Let it fire."""
-
-    @abstractmethod
-    def _stop(self) -> None:
-        """Keep it from firing."""
+    def _close(self) -> None:
+        self._poll.close()
+        os.close(self._left)
 
     @abstractmethod
     def _quiet(self) -> None:
         """Take note that nothing had fired when it was read."""
-
-    def _check_allocated(self, tried: str) -> None:
-        if self.released:
-            raise NotAllocated(f"{tried} {self}", "it was released", "allocate it again")
-
-    def _check_established(self, tried: str) -> None:
-        self._check_allocated(tried)
-        if not self.established:
-            raise NotAllocated(f"{tried} {self}", "it is not established", "establish it first")

@@ -6,6 +6,9 @@ The line is masked when it fires.  Then, before any client code runs:
     with PCI 2.3     the status register says so, and the INTx disable bit quiets the device;
                      `unmask` clears the bit again
     with neither     nobody can tell: the event is delivered and holds the line until `unmask`
+
+A function that has a line to itself, without a shim, need not be asked nor quieted: its event
+holds the line, which costs no access to the device at all.
 """
 
 from __future__ import annotations
@@ -47,6 +50,7 @@ class IntxInterrupt(GuardInterrupt):
         self._shim = ShimRunner(bars, limits, lambda: self._read(pr.PCI_COMMAND_STATUS_REG))
         self._can_disable = self._try_disable_bit()
         self._held = False
+        self._tells = self._can_disable  # whether its status bit is asked at every interrupt
         self.in_a_row = self._unmasked_at = 0
         self.stormed = False
 
@@ -55,8 +59,13 @@ class IntxInterrupt(GuardInterrupt):
         with self._router.lock:
             self._check_established("unmasking")
             self.masked = self._held = False
-            if self._can_disable and not self._disable(False) & pr.PCI_STATUS_INT_STATUS:
-                self.in_a_row = 0  # the handler made it quiet
+            if self._tells:
+                quiet = not self._disable(False) & pr.PCI_STATUS_INT_STATUS
+            else:
+                look = self._can_disable and self.in_a_row > STORM_LIMIT // 2
+                quiet = look and not self.pending()
+            if quiet:
+                self.in_a_row = 0  # the handler made it so
             self._unmasked_at = time.monotonic_ns()
             self._router.end(self._pin)
 
@@ -65,7 +74,7 @@ class IntxInterrupt(GuardInterrupt):
         with self._router.lock:
             self._check_established("masking")
             self.masked = True
-            if self._can_disable:
+            if self._tells:
                 self._disable(True)
             else:
                 self._held = True
@@ -80,7 +89,7 @@ class IntxInterrupt(GuardInterrupt):
 
     def take(self, count: int) -> bool:
         """See router.Member."""
-        if not self._can_disable and time.monotonic_ns() - self._unmasked_at > _PAUSE_NS:
+        if not self._tells and time.monotonic_ns() - self._unmasked_at > _PAUSE_NS:
             self.in_a_row = 0
         if self.masked:
             return self._held  # it waits for `unmask`; with the disable bit it was not this one
@@ -110,18 +119,19 @@ class IntxInterrupt(GuardInterrupt):
         """Whether it is ours; the device is quiet, or the line held, afterwards."""
         if self._shim.loaded:
             return self._shim.run()
-        if not self._can_disable:
+        if not self._tells:
             self._held = True
             return True, ()
-        if not self.pending():
+        before = self._read(pr.PCI_COMMAND_STATUS_REG)
+        if not before & pr.PCI_STATUS_INT_STATUS:
             return False, ()
         self.masked = True
-        self._disable(True)
+        self._disable(True, before)
         return True, ()
 
     def _storm(self) -> None:
         self.stormed = self.masked = True
-        if self._can_disable:
+        if self._tells:
             self._disable(True)
         else:
             self._held = True
@@ -139,6 +149,8 @@ class IntxInterrupt(GuardInterrupt):
     def _start(self, shim: bytes | None) -> None:
         self._shim.load(shim, str(self))
         self._held, self.in_a_row, self.stormed = False, 0, False
+        alone = not self._shim.loaded and self._router.is_alone(self._pin, self.address)
+        self._tells = self._can_disable and not alone
         if self._can_disable:
             self._disable(False)
         self._router.join(self._pin, self)
@@ -154,9 +166,10 @@ class IntxInterrupt(GuardInterrupt):
         self._disable(True)
         return bool(self._read(pr.PCI_COMMAND_STATUS_REG) & pr.PCI_COMMAND_INTERRUPT_DISABLE)
 
-    def _disable(self, on: bool) -> int:
-        """Set or clear INTx disable; returns command and status as they were."""
-        before = self._read(pr.PCI_COMMAND_STATUS_REG)
+    def _disable(self, on: bool, before: int | None = None) -> int:
+        """Set or clear INTx disable; returns command and status as they were (`before`: known)."""
+        if before is None:
+            before = self._read(pr.PCI_COMMAND_STATUS_REG)
         command = before & 0xFFFF
         command &= ~pr.PCI_COMMAND_INTERRUPT_DISABLE
         command |= pr.PCI_COMMAND_INTERRUPT_DISABLE if on else 0

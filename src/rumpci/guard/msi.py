@@ -70,21 +70,8 @@ class MessageInterrupt(GuardInterrupt):
         self._check_allocated("asking")
         return self._group.messages.pending(self.index)
 
-    def release(self) -> None:
-        """See GuardInterrupt."""
-        if not self.released:
-            try:
-                super().release()
-            finally:
-                self._router.free(self._vector)
-
     def _start(self, shim: bytes | None) -> None:
-        if shim is not None:
-            raise NotSupported(
-                f"establishing {self} with a shim",
-                "a message needs no acknowledging: no line stays asserted",
-                "establish it without",
-            )
+        check_no_shim(shim, str(self))
         self._group.check_enabled(str(self))
         address, data = self._message()
         self._group.messages.program(self.index, self._group.total, address, data)
@@ -106,12 +93,28 @@ class MessageInterrupt(GuardInterrupt):
         self._router.disconnect(self._vector)
         self._router.controller.revoke(self._vector)
 
+    def _close(self) -> None:
+        try:
+            super()._close()
+        finally:
+            self._router.free(self._vector)
+
     def _mask_if_possible(self, on: bool) -> None:
         with contextlib.suppress(NotSupported):  # MSI without mask bits: the group is enabled
             self._group.messages.mask(self.index, on)
 
     def _quiet(self) -> None:
         """Nothing to note: a message does not stay asserted."""
+
+
+def check_no_shim(shim: bytes | None, who: str) -> None:
+    """Raise NotSupported (EOPNOTSUPP) if a message is to have a shim."""
+    if shim is not None:
+        raise NotSupported(
+            f"establishing {who} with a shim",
+            "a message needs no acknowledging: no line stays asserted",
+            "establish it without",
+        )
 
 
 def check_can_send(type_: IntrType, command: int, who: str) -> None:

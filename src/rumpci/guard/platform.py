@@ -14,7 +14,7 @@ from rumpci.errors import BadRange, DeadWindow, NoSuchBar, NotSupported, NoVecto
 from rumpci.guard.intr import GuardInterrupt
 from rumpci.guard.recorder import Recorder
 from rumpci.guard.router import Router
-from rumpci.guard.window import GuardWindow
+from rumpci.guard.window import GuardWindow, Windows
 from rumpci.host import Address, IntrType
 from rumpci.host_platform import PlatformDevice
 from rumpci.machines.machine import HasPlatform
@@ -40,7 +40,7 @@ class GuardPlatformClaim:
         self._place = Address(_SEGMENT, 0, names.index(function.name) & 0x1F, 0)
         self._on_release = on_release
         self._lock = threading.RLock()
-        self._windows: set[GuardWindow] = set()
+        self._windows = Windows(self._lock)
         self._interrupt: PlatformInterrupt | None = None
         self._released = False
 
@@ -62,7 +62,7 @@ class GuardPlatformClaim:
                 writable=writable,
                 closed=[],
                 present=lambda _space: True,
-                on_unmap=self._forget,
+                on_unmap=self._windows.forget,
             )
             window.record_into(self._recorder, self._place)
             window.mapping = self._machine.map_platform(name, bar, offset, size, writable=writable)
@@ -90,23 +90,15 @@ class GuardPlatformClaim:
             self._released = True
             with contextlib.ExitStack() as stack:  # each step, whatever the others raise
                 stack.callback(self._on_release, self)
-                for window in list(self._windows):
-                    window.kill("the device was detached")
-                    stack.callback(self._forget, window)
                 if self._interrupt is not None:
                     stack.callback(self._interrupt.release)
+                stack.callback(self._windows.end, "the device was detached")
 
     def _check_held(self, tried: str) -> None:
         if self._released:
             raise DeadWindow(
                 f"{tried} of {self.function.name}", "the device was detached", "claim it again"
             )
-
-    def _forget(self, window: GuardWindow) -> None:
-        with self._lock:
-            self._windows.discard(window)
-            if window.mapping is not None:
-                window.mapping.revoke()
 
 
 class PlatformInterrupt(GuardInterrupt):

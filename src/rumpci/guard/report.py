@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from rumpci import pcireg as pr
 from rumpci.guard.claim import GuardClaim
 from rumpci.guard.config import capabilities
-from rumpci.guard.intr import GuardInterrupt
+from rumpci.guard.held import HeldInterrupt
 from rumpci.guard.router import Router
 from rumpci.host import Address, Function, InterruptInfo
 from rumpci.machines.machine import Machine
@@ -30,8 +30,8 @@ def interrupt_rows(
             yield from _free(machine, router, function, claim.who if claim else "", count)
 
 
-def state(interrupt: GuardInterrupt) -> str:
-    """See InterruptInfo."""
+def state(interrupt: HeldInterrupt) -> str:
+    """See host.InterruptInfo."""
     if not interrupt.established:
         return "allocated"
     if getattr(interrupt, "stormed", False):

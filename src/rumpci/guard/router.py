@@ -144,6 +144,11 @@ class Router:
                 self.hold(pin)
                 self.disconnect(self.controller.line_vector(pin))
 
+    def is_alone(self, pin: int, address: Address) -> bool:
+        """Whether no other function is wired to a line, claimed or not."""
+        others = (f.address for f in self._machine.functions() if not f.header)
+        return not any(self._wired(at) == pin for at in others if at != address)
+
     def hold(self, pin: int) -> None:
         """Mask a line, until `end` finds that no member holds it."""
         with self.lock:

@@ -6,7 +6,9 @@ the MSI-X table are closed: a window may span them, no access reaches them.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 
 from rumpci._native import Mapping
 from rumpci.guard.admit import CheckedWindow, Range
@@ -86,3 +88,40 @@ class GuardWindow(CheckedWindow):
         self._check_alive("unmap", 0)
         self.kill("it was unmapped")
         self._on_unmap(self)
+
+
+class Windows:
+    """The windows of one claim; `lock` is held by whoever changes which there are."""
+
+    def __init__(self, lock: AbstractContextManager[object]) -> None:
+        self._lock = lock
+        self._live: set[GuardWindow] = set()
+
+    def __len__(self) -> int:
+        return len(self._live)
+
+    def add(self, window: GuardWindow) -> None:
+        """Have it die with the others."""
+        with self._lock:
+            self._live.add(window)
+
+    def forget(self, window: GuardWindow) -> None:
+        """Take one that died off the books, and its plain memory from its user."""
+        with self._lock:
+            self._live.discard(window)
+            if window.mapping is not None:
+                window.mapping.revoke()
+
+    def end(self, why: str) -> None:
+        """Kill them all, for the reason `why`."""
+        with self._lock, contextlib.ExitStack() as stack:  # each one, whatever the others raise
+            for window in self._live:
+                window.kill(why)
+                stack.callback(self.forget, window)
+
+    def trap(self) -> None:
+        """From here on none is plain memory: each access is checked, as where nothing is mapped."""
+        with self._lock:
+            for window in self._live:
+                if window.mapping is not None:
+                    window.mapping.revoke()

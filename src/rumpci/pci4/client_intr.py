@@ -10,7 +10,8 @@ import contextlib
 import socket
 from typing import Any
 
-from rumpci.errors import BadShim, NotAllocated
+from rumpci.errors import BadShim
+from rumpci.guard.held import Allocated
 from rumpci.host import Address, Event, IntrType
 from rumpci.pci4 import abi
 from rumpci.pci4._events import Events
@@ -22,7 +23,7 @@ _MOST = 1024
 """Messages that one `read` takes: whoever sends without end does not hold it for ever."""
 
 
-class Pci4Interrupt:
+class Pci4Interrupt(Allocated):
     """The seam's Interrupt; `events` is the socket that its events come from."""
 
     def __init__(
@@ -33,11 +34,11 @@ class Pci4Interrupt:
         place: tuple[int, int, str],
         events: socket.socket,
     ) -> None:
-        self.type, self.address = type_, address
-        self._handle, self.index, self.name = place
+        self._handle, index, name = place
+        super().__init__(address, index, name)
+        self.type = type_
         self._connection, self._events = connection, events
         self._records = Events(events.fileno(), _RECORD.size)
-        self._released = self._established = False
         self._unmask = abi.IntrControl(intr=self._handle, what=Control.UNMASK).pack()
 
     def fileno(self) -> int:
@@ -53,16 +54,16 @@ class Pci4Interrupt:
         with packable(lambda why: BadShim.at(None, why, "see docs/shim.md")):
             request.pack()
         self._connection.call(Op.INTR_ESTABLISH, request)
-        self._established = True
+        self.established = True
 
     def read(self) -> list[Event]:
         """See host.Interrupt."""
         self._check_allocated("reading")
-        return self._take() if self._established else []
+        return self._take() if self.established else []
 
     def ready(self) -> bool:
         """See host.Interrupt."""
-        if not self._established:
+        if not self.established:
             return False
         return self._records.ready()  # the end of the connection too, for `read` to tell
 
@@ -87,19 +88,16 @@ class Pci4Interrupt:
 
     def disestablish(self) -> None:
         """See host.Interrupt."""
-        if not self._established:
+        if not self.established:
             return
-        self._established = False
+        self.established = False
         self._control(Control.DISESTABLISH)
         self._take()
 
     def end(self) -> None:
         """Close its socket: it was released."""
-        self._released, self._established = True, False
+        self.released, self.established = True, False
         self._events.close()
-
-    def __str__(self) -> str:
-        return f"{self.name} of {self.address}"
 
     def _control(self, what: Control) -> int:
         request = abi.IntrControl(intr=self._handle, what=what)
@@ -117,15 +115,6 @@ class Pci4Interrupt:
         else:
             return [_event(fields) for fields in _RECORD.iter_unpack(data)]
         raise self._connection.lost(f"reading {self}", why)
-
-    def _check_allocated(self, tried: str) -> None:
-        if self._released:
-            raise NotAllocated(f"{tried} {self}", "it was released", "allocate it again")
-
-    def _check_established(self, tried: str) -> None:
-        self._check_allocated(tried)
-        if not self._established:
-            raise NotAllocated(f"{tried} {self}", "it is not established", "establish it first")
 
 
 def take_interrupts(

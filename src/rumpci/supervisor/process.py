@@ -24,9 +24,17 @@ class Process:
     """A child that is started at once, and waits for the host.  Raises DriverError (EIO).
 
     `bus` is the guard's end of its connection, `told` ours of the conversation about it.
+    `module` is what it runs; what it prints goes to the descriptor `stdout`, if one is given.
     """
 
-    def __init__(self, job: dict[str, Any], user: User | None = None) -> None:
+    def __init__(
+        self,
+        job: dict[str, Any],
+        user: User | None = None,
+        *,
+        module: str = "rumpci.supervisor.child",
+        stdout: int | None = None,
+    ) -> None:
         with contextlib.ExitStack() as ours, contextlib.ExitStack() as theirs:
             self.bus, bus = _pair(ours, theirs)
             self.told, told = _pair(ours, theirs)
@@ -34,7 +42,8 @@ class Process:
             page = _file(theirs, make_page())
             self.beat = Beat(page)
             ours.callback(self.beat.close)
-            self._popen = _spawn((bus.fileno(), told.fileno(), self._crash, page), user)
+            fds = (bus.fileno(), told.fileno(), self._crash, page)
+            self._popen = _spawn(module, fds, user, stdout)
             ours.callback(self._end)
             self.pidfd = _file(ours, os.pidfd_open(self._popen.pid))
             control.send(self.told, **job)
@@ -81,12 +90,14 @@ class Process:
             os.killpg(self._popen.pid, signal.SIGKILL)
 
 
-def _spawn(fds: tuple[int, ...], user: User | None) -> subprocess.Popen[bytes]:
-    arguments = [sys.executable, "-P", "-m", "rumpci.supervisor.child", *map(str, fds)]
+def _spawn(
+    module: str, fds: tuple[int, ...], user: User | None, stdout: int | None
+) -> subprocess.Popen[bytes]:
+    arguments = [sys.executable, "-P", "-m", module, *map(str, fds)]
     who = f" as {user.name}" if user else ""
     try:
         return subprocess.Popen(  # noqa: S603
-            arguments, pass_fds=fds, start_new_session=True,
+            arguments, pass_fds=fds, start_new_session=True, stdout=stdout,
             preexec_fn=giving_up(user),  # noqa: PLW1509
         )  # fmt: skip
     except (OSError, subprocess.SubprocessError) as error:

@@ -23,6 +23,7 @@ COMMANDS = {
     "iommu": "What each device of a host may reach, read from the IOMMU's tables.",
     "list": "The devices of a host: buses, names, BARs, who drives them.",
     "reg": "Read or write one register of a device.",
+    "rump": "NetBSD's own drivers, in a rump kernel, on the devices of a host.",
     "run": "Attach drivers to the devices of a host and run them.",
     "serve": "Serve the devices of a host to drivers in other processes.",
     "shell": "A prompt on a device: registers by name, DMA memory, interrupts.",

@@ -13,11 +13,11 @@ def test_that_fails() -> None:
     assert answer == 42, "this is the text"
 
 
-@pytest.mark.skip(reason="the guest has no such thing")
+@pytest.mark.skip(reason="a sample: nothing runs it")
 def test_that_skips() -> None: ...
 
 
-@pytest.mark.xfail(reason="known in the guest")
+@pytest.mark.xfail(reason="a sample: it fails for ever")
 def test_that_is_known_to_fail() -> None:
     raise AssertionError
 

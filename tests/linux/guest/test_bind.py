@@ -123,16 +123,28 @@ def test_a_disk_that_is_swap_is_refused() -> None:
         run("swapoff", node)
 
 
+@contextmanager
+def open_elsewhere(node: str, mode: str) -> Iterator[int]:
+    """Another process has a node open; its number."""
+    holder = (
+        "import sys, time; f = open(sys.argv[1], sys.argv[2] + 'b', 0);"
+        " print(flush=True); time.sleep(600)"
+    )
+    command = [sys.executable, "-c", holder, node, mode]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as program:
+        try:
+            assert program.stdout is not None
+            program.stdout.readline()
+            yield program.pid
+        finally:
+            program.kill()
+
+
 def test_a_disk_that_a_program_has_is_refused() -> None:
-    node = disk()
-    holder = "import sys, time; f = open(sys.argv[1]); print(flush=True); time.sleep(600)"
-    with subprocess.Popen([sys.executable, "-c", holder, node], stdout=subprocess.PIPE) as program:
-        assert program.stdout is not None
-        program.stdout.readline()
+    with open_elsewhere(disk(), "r") as pid:
         refused = str(bind(NVME, "vfio-pci").exception)
-        program.kill()
-    assert f"process {program.pid}" in refused
-    assert f"kill {program.pid}" in refused
+    assert f"process {pid}" in refused
+    assert f"kill {pid}" in refused
 
 
 def test_a_use_that_no_table_tells_is_found() -> None:
@@ -203,14 +215,9 @@ def test_a_dry_run_is_what_a_shell_does() -> None:
 
 def test_a_device_that_a_program_has_by_vfio_is_not_taken_away() -> None:
     bind(EDU, "vfio-pci")
-    node = f"/dev/vfio/{binding.group(EDU)}"
-    holder = "import sys, time; f = open(sys.argv[1], 'r+b', 0); print(flush=True); time.sleep(600)"
-    with subprocess.Popen([sys.executable, "-c", holder, node], stdout=subprocess.PIPE) as program:
-        assert program.stdout is not None
-        program.stdout.readline()
+    with open_elsewhere(f"/dev/vfio/{binding.group(EDU)}", "r+") as pid:
         refused = str(bind(EDU, "original").exception)
-        program.kill()
-    assert f"process {program.pid}" in refused
+    assert f"process {pid}" in refused
     assert bind(EDU, "original").exit_code == 0
 
 

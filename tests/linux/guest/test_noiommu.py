@@ -8,9 +8,6 @@ import os
 
 import pytest
 
-from rumpci import bus_dma as bd, pcireg as pr
-from rumpci.drivers.edu import Edu
-from rumpci.drivers.edureg import EDU_DMA_BUFFER
 from rumpci.errors import HostUnavailable
 from rumpci.host import Feature
 from rumpci.host_dma import MemorySpec
@@ -18,18 +15,16 @@ from rumpci.hosts import open_host
 from rumpci.hosts.vfio.claim import VfioClaim
 from rumpci.hosts.vfio.host import VfioHost
 from rumpci.machines.uio.memory import UioMemory
-from tests.linux.binding import DEVICES, EDU, nodes
+from tests.linux.binding import EDU, nodes
+from tests.linux.guest import drivers
 from tests.linux.guest.test_vfio_drivers import *  # noqa: F403  # every test of it
-from tests.linux.guest.test_vfio_drivers import attached
 from tests.linux.guest.test_vfio_edu import (
+    TestDma,
     b,
     edu,
-    test_addresses_fit,
     test_dma_however_it_interrupts,
     test_however_it_interrupts,
-    test_memory_of_its_own,
     test_registers_are_plain_memory,
-    test_there_and_back,
 )
 from tests.linux.guest.test_vfio_life import (
     AT,
@@ -45,24 +40,21 @@ from tests.linux.guest.test_vfio_life import (
 )
 from tests.linux.guest.urls import vfio
 from tests.unit import edu_dma
-from tests.unit.edu_dma import pattern
 
 __all__ = [
+    "TestDma",
     "b",
     "claim",
     "edu",
     "host",
     "test_a_group_has_one_user",
-    "test_addresses_fit",
     "test_configuration_space_beyond_what_sysfs_shows_to_users",
     "test_decoding_off_is_no_crash",
     "test_dma_however_it_interrupts",
     "test_however_it_interrupts",
-    "test_memory_of_its_own",
     "test_registers_are_plain_memory",
     "test_reset_is_not_supported_by_edu",
     "test_reset_kills_windows",
-    "test_there_and_back",
     "test_unbound_while_it_is_mapped",
     "test_what_a_kernel_driver_has",
 ]
@@ -81,14 +73,7 @@ def test_nothing_stops_what_was_not_loaded(caplog: pytest.LogCaptureFixture) -> 
     with edu_dma.attached(vfio(EDU)) as bench:
         assert "nothing keeps its devices from any memory" in caplog.text
         assert Feature.IOMMU not in bench.host.features
-        bench.edu.dma_write(0, pattern(64))
-        segs = bd.bus_dmamem_alloc(bench.tag, 4096, 4096, 0, nsegs=1)
-        view = bd.bus_dmamem_map(bench.tag, segs, 4096)
-        bench.edu.transfer(EDU_DMA_BUFFER, segs[0].ds_addr, 64, to_ram=True)
-        assert bytes(view[:64]) == pattern(64)
-        assert bench.faults() == []
-        bd.bus_dmamem_unmap(bench.tag, view, 4096)
-        bd.bus_dmamem_free(bench.tag, segs)
+        edu_dma.nothing_stops_what_was_not_loaded(bench)
 
 
 @pytest.mark.parametrize("more", ["scatter=7", "memory=3M"])
@@ -101,24 +86,14 @@ def test_dma_in_many_pieces(more: str) -> None:
 def test_root_without_a_capability_gets_nothing() -> None:
     """The node's owner is not enough for the kernel: CAP_SYS_RAWIO is, and the error says so."""
     for node in nodes(EDU):
-        os.chown(node, 1000, 1000)
-    reading, writing = os.pipe()
-    child = os.fork()
-    if not child:
-        try:
-            os.setgroups([])
-            os.setgid(1000)
-            os.setuid(1000)
-            with contextlib.closing(open_host(vfio(EDU))) as mine:
-                mine.claim(AT, "one")
-        except HostUnavailable as error:
-            os.write(writing, f"{error.errno} {error}".encode())
-        finally:
-            os._exit(0)
-    os.waitpid(child, 0)
-    os.close(writing)
-    with open(reading, "rb") as file:
-        said = file.read().decode()
+        os.chown(node, drivers.USER, drivers.USER)
+
+    def claims_it() -> str:
+        with contextlib.closing(open_host(vfio(EDU))) as mine:
+            mine.claim(AT, "one")
+        return "it has it"
+
+    said = drivers.told_as_user(claims_it)
     assert said.startswith(f"{errno.EPERM} ")
     assert "CAP_SYS_RAWIO" in said
 
@@ -137,14 +112,4 @@ def test_memory_is_wired_and_goes_after_the_device(host: VfioHost, claim: VfioCl
 
 
 def test_the_kernel_ends_bus_mastering_with_the_process() -> None:
-    """Killed, it cleans up nothing; the kernel closes the function."""
-    child = os.fork()
-    if not child:
-        with attached(EDU, Edu) as made:
-            assert isinstance(made, Edu)
-            made.dma_write(0, b"x")
-            command = made.pa.pa_pc.host.conf_read(made.pa.pa_tag, pr.PCI_COMMAND_STATUS_REG)
-            os._exit(0 if command & pr.PCI_COMMAND_MASTER_ENABLE else 1)
-    assert os.waitpid(child, 0)[1] == 0
-    command = (DEVICES / EDU / "config").read_bytes()[4]
-    assert not command & pr.PCI_COMMAND_MASTER_ENABLE
+    drivers.bus_mastering_ends_with_the_process(vfio(EDU))

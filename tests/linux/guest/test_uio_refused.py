@@ -16,7 +16,6 @@ from rumpci.drivers.edu import Edu
 from rumpci.errors import (
     DeviceBusy,
     DriverAttachError,
-    HostUnavailable,
     NoDmaMemory,
     NoSuchDevice,
 )
@@ -24,6 +23,7 @@ from rumpci.host import Address, Feature
 from rumpci.host_dma import MemorySpec
 from rumpci.hosts import open_host, uio
 from tests.linux.binding import DEVICES, EDU, NVME, bind, group, unbind
+from tests.linux.guest.drivers import USER, told_as_user
 
 assert uio.KEYS, "imported before anybody gives up the right to read files"
 pytestmark = pytest.mark.machine("uio")
@@ -100,38 +100,22 @@ def test_an_iommu_that_blocks_is_named() -> None:
 
 def as_user(address: str, *, given: bool) -> str:
     """What an ordinary user is told; `given`: after the chowns that the messages ask for."""
-    pid_out, pid_in = os.pipe()
     node = next((DEVICES / address / "uio").iterdir()).name
     files = [Path("/dev") / node, *(DEVICES / address / name for name in ("config", "resource0"))]
     for path in files:
-        os.chown(path, 1000 if given else 0, -1)
-    child = os.fork()
-    if not child:
-        os.setgroups([])
-        os.setgid(1000)
-        os.setuid(1000)
-        os.write(pid_in, said(address).encode())
-        os._exit(0)
-    os.close(pid_in)
-    os.waitpid(child, 0)
-    with open(pid_out, "rb") as told:
-        return told.read().decode()
+        os.chown(path, USER if given else 0, -1)
+    return told_as_user(lambda: register_and_dma(address))
 
 
-def said(address: str) -> str:
-    try:
-        with contextlib.closing(open_host(f"uio:{address}")) as host:
-            claim = host.claim(Address.parse(address), "one")
-            value = claim.window(0, 0, 4).read(0, 4)
-            try:
-                claim.dma_alloc(MemorySpec(4096))
-            except NoDmaMemory as error:
-                return f"{value:#x} {error}"
-            return "it has DMA memory"
-    except HostUnavailable as error:
-        return str(error)
-    except BaseException as error:  # it is the parent who has to see it
-        return repr(error)
+def register_and_dma(address: str) -> str:
+    with contextlib.closing(open_host(f"uio:{address}")) as host:
+        claim = host.claim(Address.parse(address), "one")
+        value = claim.window(0, 0, 4).read(0, 4)
+        try:
+            claim.dma_alloc(MemorySpec(4096))
+        except NoDmaMemory as error:
+            return f"{value:#x} {error}"
+        return "it has DMA memory"
 
 
 def test_an_ordinary_user() -> None:

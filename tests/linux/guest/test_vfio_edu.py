@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterator
 
 import pytest
 
-from rumpci.autoconf import Autoconf
-from rumpci.cpu import own_cpu
 from rumpci.drivers.edu import Edu
-from rumpci.drivers.edureg import EDU_DMA_MAX
-from rumpci.hosts import open_host
 from tests.linux.binding import EDU
+from tests.linux.guest import drivers
 from tests.linux.guest.urls import vfio
 from tests.unit import edu_dma
 from tests.unit.edu_dma import Bench, attached
@@ -27,14 +23,14 @@ def b() -> Iterator[Bench]:
         yield made
 
 
+@pytest.fixture
+def guarded(b: Bench) -> Bench:
+    return b
+
+
 @pytest.fixture(params=["poll", "intx", "shim", "msi"])
 def edu(request: pytest.FixtureRequest) -> Iterator[Edu]:
-    with (
-        own_cpu(),
-        contextlib.closing(open_host(URL)) as host,
-        Autoconf(host, properties={"edu": {"intr": request.param}}) as autoconf,
-    ):
-        (made,) = autoconf.attach([Edu])
+    with drivers.attached(URL, Edu, intr=request.param) as made:
         assert isinstance(made, Edu)
         yield made
 
@@ -45,32 +41,16 @@ def test_registers_are_plain_memory(edu: Edu) -> None:
 
 
 def test_however_it_interrupts(edu: Edu) -> None:
-    for n in (1, 5, 10, 5, 10):
-        assert edu.factorial(n) == {1: 1, 5: 120, 10: 3628800}[n]
+    drivers.factorials(edu)
 
 
-@pytest.mark.parametrize(("offset", "size"), [(0, EDU_DMA_MAX), (EDU_DMA_MAX - 1, 1)])
-def test_there_and_back(b: Bench, offset: int, size: int) -> None:
-    edu_dma.there_and_back(b, offset, size)
+class TestDma(edu_dma.OnAnyHost): ...
 
 
-def test_memory_of_its_own(b: Bench) -> None:
-    edu_dma.memory_of_its_own(b)
-
-
-def test_addresses_fit(b: Bench) -> None:
-    edu_dma.addresses_fit(b)
+class TestBehindAnIommu(edu_dma.BehindAnIommu): ...
 
 
 @pytest.mark.parametrize("intr", ["intx", "shim", "poll"])
 def test_dma_however_it_interrupts(intr: str) -> None:
     with attached(URL, intr=intr) as made:
         edu_dma.there_and_back(made, 0, 100)
-
-
-def test_nothing_that_was_not_mapped(b: Bench) -> None:
-    edu_dma.nothing_that_was_not_mapped(b)
-
-
-def test_only_the_direction_that_was_asked_for(b: Bench) -> None:
-    edu_dma.only_the_direction_that_was_asked_for(b)

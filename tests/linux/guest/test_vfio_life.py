@@ -8,7 +8,6 @@ import os
 import resource
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,7 +16,6 @@ import pytest
 from rumpci.errors import (
     DeadWindow,
     DeviceBusy,
-    HostUnavailable,
     NoDmaMemory,
     NoSuchDevice,
     NotSupported,
@@ -31,13 +29,15 @@ from rumpci.hosts.vfio.host import VfioHost
 from rumpci.machines import sysfs
 from tests.linux import binding
 from tests.linux.binding import BLOCKER, DEVICES, EDU, EDU_2, NVME, SHARED
+from tests.linux.guest.drivers import told_as_user
 from tests.linux.guest.urls import VIA_IOMMUFD, vfio
+from tests.waiting import until
 
 pytestmark = pytest.mark.machine("vfio")
 AT = Address.parse(EDU)
 PAGE = 4096
-AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="sysfs is root's: the machine vfio has it")
-AS_USER = pytest.mark.skipif(os.geteuid() == 0, reason="root may all: the machine vfio_user has it")
+AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="for root: test_vfio_life.py runs it so")
+AS_USER = pytest.mark.skipif(os.geteuid() == 0, reason="for a user: test_vfio_user.py runs it so")
 
 
 @pytest.fixture
@@ -95,22 +95,7 @@ def test_a_group_that_is_not_viable() -> None:
 @AS_ROOT
 def test_a_node_of_roots() -> None:
     """A child that gives up being root may not open root's node, and is told what to do."""
-    reading, writing = os.pipe()
-    child = os.fork()
-    if not child:
-        try:
-            os.setgroups([])
-            os.setgid(1000)
-            os.setuid(1000)
-            open_host(vfio(EDU))
-        except HostUnavailable as error:
-            os.write(writing, f"{error.errno} {error}".encode())
-        finally:
-            os._exit(0)
-    os.waitpid(child, 0)
-    os.close(writing)
-    with open(reading, "rb") as file:
-        said = file.read().decode()
+    said = told_as_user(lambda: open_host(vfio(EDU)).url)
     assert said.startswith(f"{errno.EACCES} ")
     node = "/dev/iommu" if VIA_IOMMUFD else f"/dev/vfio/{binding.group(EDU)}"
     assert f"user 1000 may not open {node}" in said
@@ -155,14 +140,6 @@ def test_the_mirror_is_what_the_kernel_was_asked_for(host: VfioHost, claim: Vfio
 # ---- the end of a device -----------------------------------------------------------------
 
 
-def until(condition: object, seconds: float = 30) -> None:
-    assert callable(condition)
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it did not happen"
-        time.sleep(0.01)
-
-
 def dead(claim: VfioClaim) -> bool:
     try:
         claim.conf_read(0)
@@ -184,7 +161,7 @@ def test_unbound_while_it_is_mapped(host: VfioHost, claim: VfioClaim) -> None:
     command = [sys.executable, "-c", f"from tests.linux import binding; binding.unbind({EDU!r})"]
     with subprocess.Popen(command) as other:
         assert other.wait(60) == 0
-    until(lambda: dead(claim))
+    until(lambda: dead(claim), "the claim lives")
     assert mapping.start == mapping.end, "its memory is gone"
     for operation in (lambda: window.read(0, 4), lambda: window.write(4, 4, 1), window.present):
         with pytest.raises(DeadWindow, match="unplugged, or unbound"):

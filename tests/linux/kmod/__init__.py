@@ -32,12 +32,8 @@ def built(series: str = SERIES[0]) -> list[Path]:
 
 def build(series: str = SERIES[0]) -> list[Path]:
     """Build them: 150 MB are fetched for it, once.  Raises Unavailable."""
-    with archive.locked(f"{series}-kmod"):
-        try:
-            return built(series)
-        except Unavailable:
-            _build(series)
-    return built(series)
+    name = f"{series}-kmod"
+    return archive.found_or_made(name, lambda: built(series), lambda: _build(series))
 
 
 def _folder(series: str) -> Path:

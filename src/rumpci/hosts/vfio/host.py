@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import itertools
 import logging
 import threading
 from collections.abc import Iterator, Sequence
 
-from rumpci.errors import DeadWindow, DeviceBusy, HostRefused, NoSuchDevice, RumpciError
-from rumpci.guard.config import check_address, check_register
+from rumpci.errors import DeviceBusy, HostRefused, NoSuchDevice, RumpciError
+from rumpci.guard.claims import FunctionClaims
 from rumpci.guard.recorder import Recorder
-from rumpci.host import Address, Feature, Function, InterruptInfo, Space
+from rumpci.host import Address, Feature, Function, Holder, InterruptInfo, Space
 from rumpci.host_dma import DmaInfo, DmaUsage, Grant
 from rumpci.hosts.vfio import errors, noiommu
 from rumpci.hosts.vfio.claim import VfioClaim
@@ -39,7 +38,6 @@ class VfioHost:
     def __init__(self, url: str, addresses: Sequence[Address], options: Options) -> None:
         self.url, self._options = url, options
         self._lock = threading.RLock()  # who opens and closes groups; that may take long
-        self._books = threading.Lock()  # who looks into `_claims`
         if options.noiommu:
             errors.check_allowed(f"opening {url}", options.root)
         self._named = {address: self._checked(address) for address in addresses}
@@ -48,7 +46,7 @@ class VfioHost:
         self._kernel = KernelLog(options.root)
         self._watch = Watch()
         self._groups: dict[str, Group] = {}
-        self._claims: dict[Address, VfioClaim] = {}
+        self._claims = FunctionClaims[VfioClaim](threading.Lock())  # not `_lock`: held briefly
         self._peeked: dict[Address, bytes] = {}
         self._units = itertools.count()
         self._closed = False
@@ -95,12 +93,11 @@ class VfioHost:
 
     def functions(self) -> Sequence[Function]:
         """See host.Host: those that the URL names, and every bridge."""
-        with self._books:
-            holders = {address: claim.who for address, claim in self._claims.items()}
-        return [
-            dataclasses.replace(function, claimed_by=holders.get(function.address))
-            for function in self._list()
-        ]
+        return self._claims.mark(self._list())
+
+    def holders(self) -> Sequence[Holder]:
+        """See host.Host; the kernel does not tell which other process has a function."""
+        return self._claims.holders(self._list())
 
     def _list(self) -> Iterator[Function]:
         for found in sysfs.functions(self._options.root):
@@ -111,13 +108,11 @@ class VfioHost:
 
     def conf_read(self, address: Address, reg: int) -> int:
         """See host.Host."""
-        check_address(address, f"pci_conf_read of {address}")
-        check_register(reg, f"pci_conf_read of {address}")
-        with self._books:
-            claim = self._claims.get(address)
-        if claim:
-            with contextlib.suppress(DeadWindow):  # released since: it is nobody's again
-                return claim.conf_read(reg)
+        value = self._claims.conf_read(address, reg)
+        return self._read(address, reg) if value is None else value
+
+    def _read(self, address: Address, reg: int) -> int:
+        """What a function that nobody has claimed shows."""
         found = sysfs.find(address, self._options.root)
         if found is None:
             return _ONES
@@ -159,8 +154,7 @@ class VfioHost:
                 self._leave(group)
                 raise
             self._peeked.pop(address, None)  # it will not stay so
-            with self._books:
-                self._claims[address] = claim
+            self._claims.add(address, claim)
             self._watch.add(claim.notices)
             return claim
 
@@ -188,8 +182,7 @@ class VfioHost:
         function = found.function()
         if function.is_bridge:
             raise DeviceBusy(tried, "it is a bridge, which is the kernel's", "claim what is behind")
-        if holder := self._claims.get(address):
-            raise DeviceBusy(tried, f"{holder.who} has it", f"detach {holder.who} first")
+        self._claims.check_free(address, tried)
         if address not in self._named:
             raise DeviceBusy(tried, "the host's URL does not name it", f"open vfio:{address}")
         return self._checked(address)
@@ -215,18 +208,15 @@ class VfioHost:
         """A claim ended: forget it, and let its group go if it was the last."""
         with self._lock:
             self._watch.remove(claim.notices)
-            with self._books:
-                self._claims.pop(claim.function.address, None)
+            self._claims.remove(claim.function.address, claim)
             self._leave(group)
 
     # ---- listings ----------------------------------------------------------------------
 
     def interrupts(self) -> Sequence[InterruptInfo]:
         """See host.Host."""
-        with self._books:
-            claims = dict(self._claims)
         named = [function for function in self.functions() if not function.is_bridge]
-        return list(interrupt_rows(named, claims, self.conf_read))
+        return list(interrupt_rows(named, self._claims.all(), self.conf_read))
 
     def dma(self) -> Sequence[DmaInfo]:
         """See host.Host."""
@@ -254,9 +244,9 @@ class VfioHost:
             if self._closed:
                 return
             self._closed = True
-            claims = list(self._claims.values())
+            claims = self._claims.all()
         with contextlib.ExitStack() as stack:  # each one, whatever the others raise
             stack.callback(self._kernel.close)
             stack.callback(self._watch.close)
-            for claim in claims:
+            for claim in claims.values():
                 stack.callback(claim.release)

@@ -10,13 +10,13 @@ anybody else: a line stays masked until this process unmasks it.
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable, Sequence
 
 from rumpci import pcireg as pr
-from rumpci.errors import InterruptBusy, NotAllocated, NotSupported, NoVectors
-from rumpci.guard.interrupts import check_indices
-from rumpci.guard.msi import check_can_send
+from rumpci.errors import NotSupported, NoVectors
+from rumpci.guard.held import Allocator, HeldInterrupt, release_all
+from rumpci.guard.msi import check_can_send, check_no_shim
 from rumpci.guard.shimrun import ShimRunner
 from rumpci.host import Event, IntrType
 from rumpci.hosts.vfio._eventfd import EventFd
@@ -28,15 +28,13 @@ _MSI_MASKABLE = 1 << 24  # of the capability's first dword: PCI 3.0, 6.8.1.3
 _MASK_REMEDY = "disestablish it, or use MSI-X"
 
 
-class VfioInterrupt(ABC):
-    """What both kinds share: the eventfd, the life cycle.  See host.Interrupt."""
+class VfioInterrupt(HeldInterrupt):
+    """What both kinds share: the eventfd.  See host.Interrupt."""
 
     def __init__(self, device: VfioDevice, type_: IntrType, index: int, name: str) -> None:
-        self.type, self.index, self.name = type_, index, name
-        self.established = self.released = self.masked = False
-        self.total = 0
+        super().__init__(device.function.address, index, name)
+        self.type = type_
         self._device = device
-        self._sequence = 0
         self._events = EventFd()
         self.ready: Callable[[], bool] = self._events.ready
         """See host.Interrupt: what is there is taken, which is what asking costs."""
@@ -45,14 +43,6 @@ class VfioInterrupt(ABC):
         """See host.Interrupt."""
         self._check_allocated("fileno")
         return self._events.fd
-
-    def establish(self, shim: bytes | None = None) -> None:
-        """See host.Interrupt."""
-        self._check_allocated("establishing")
-        if self.established:
-            raise InterruptBusy(f"establishing {self}", "it has a handler", "disestablish it first")
-        self._start(shim)
-        self.established, self.masked = True, False
 
     def arm(self) -> bool:
         """See host.Interrupt."""
@@ -64,55 +54,18 @@ class VfioInterrupt(ABC):
         count = self._events.take() if self.established else 0
         return self._fired(count) if count else []
 
-    def disestablish(self) -> None:
-        """See host.Interrupt."""
-        if self.established:
-            self.established = False
-            self._stop()
-            self._events.drain()
-
     def wake(self) -> None:
         """Stop it for good; if it is established, one event more can be read."""
         if self.established:
             self._stop()
             self._events.add(1)
 
-    def release(self) -> None:
-        """Disestablish it and close its descriptors.  Doing it twice does nothing."""
-        if self.released:
-            return
-        try:
-            self.disestablish()
-        finally:
-            self.released = True
-            self._close()
-
-    def __str__(self) -> str:
-        return f"{self.name} of {self._device.function.address}"
-
-    @abstractmethod
-    def unmask(self) -> None:
-        """See host.Interrupt."""
-
-    @abstractmethod
-    def mask(self) -> None:
-        """See host.Interrupt."""
-
-    @abstractmethod
-    def pending(self) -> bool:
-        """See host.Interrupt."""
-
-    @abstractmethod
-    def _start(self, shim: bytes | None) -> None:
-        """Let it fire."""
-
-    @abstractmethod
-    def _stop(self) -> None:
-        """Keep it from firing."""
-
     @abstractmethod
     def _fired(self, count: int) -> list[Event]:
         """What it means that it fired `count` times."""
+
+    def _discard(self) -> None:
+        self._events.drain()
 
     def _close(self) -> None:
         self._events.close()
@@ -121,15 +74,6 @@ class VfioInterrupt(ABC):
         self._sequence += 1
         self.total += count
         return Event(self._sequence, self.index, count, status)
-
-    def _check_allocated(self, tried: str) -> None:
-        if self.released:
-            raise NotAllocated(f"{tried} {self}", "it was released", "allocate it again")
-
-    def _check_established(self, tried: str) -> None:
-        self._check_allocated(tried)
-        if not self.established:
-            raise NotAllocated(f"{tried} {self}", "it is not established", "establish it first")
 
 
 class Intx(VfioInterrupt):
@@ -251,12 +195,7 @@ class Message(VfioInterrupt):
         return bool(self._device.conf_read(caps[pr.PCI_CAP_MSI]) & _MSI_MASKABLE)
 
     def _start(self, shim: bytes | None) -> None:
-        if shim is not None:
-            raise NotSupported(
-                f"establishing {self} with a shim",
-                "a message needs no acknowledging: no line stays asserted",
-                "establish it without",
-            )
+        check_no_shim(shim, str(self))
         command = self._device.conf_read(pr.PCI_COMMAND_STATUS_REG)
         check_can_send(self.type, command, str(self))
         self._vectors.set(self.index, self._events.fd)
@@ -282,27 +221,23 @@ class Message(VfioInterrupt):
         self._parked.close()
 
 
-class VfioInterrupts:
+class VfioInterrupts(Allocator[VfioInterrupt]):
     """The interrupts of one claim; `shim` makes what runs a client's shim."""
 
     def __init__(
         self, device: VfioDevice, shim: Callable[[], ShimRunner], unit: Callable[[str], int]
     ) -> None:
+        super().__init__(device.function.address)
         self._device, self._shim, self._unit = device, shim, unit
-        self.held: list[VfioInterrupt] = []
 
     def count(self, type_: IntrType) -> int:
         """See host.Claim.intr_count."""
         return int(self._device.irq_info(INDEX[type_]).count)
 
-    def allocate(self, type_: IntrType, indices: Sequence[int]) -> list[VfioInterrupt]:
-        """See host.Claim.intr_alloc."""
-        check_indices(self.held, type_, indices, self.count(type_), self._device.function.address)
+    def _take(self, type_: IntrType, indices: Sequence[int]) -> list[VfioInterrupt]:
         if type_ is IntrType.INTX:
-            self.held = [Intx(self._device, self._shim())]
-        else:
-            self.held = list(self._messages(type_, indices))
-        return list(self.held)
+            return [Intx(self._device, self._shim())]
+        return list(self._messages(type_, indices))
 
     def _messages(self, type_: IntrType, indices: Sequence[int]) -> list[Message]:
         vectors = Vectors(self._device, type_, max(indices) + 1)
@@ -312,8 +247,7 @@ class VfioInterrupts:
             for index in indices:
                 made.append(Message(vectors, index, f"{type_.value}{unit} vec {index}"))
         except BaseException:  # no descriptors left
-            for message in made:
-                message.release()
+            release_all(made)
             raise
         return made
 
@@ -321,9 +255,3 @@ class VfioInterrupts:
         """The device is gone: let none come, and whoever waits for one look at the device."""
         for interrupt in self.held:
             interrupt.wake()
-
-    def release(self) -> None:
-        """See host.Claim.intr_release."""
-        held, self.held = self.held, []
-        for interrupt in held:
-            interrupt.release()

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from rumpci import pcireg as pr
-from rumpci.guard.report import vectors
+from rumpci.guard.report import state, vectors
 from rumpci.host import Address, Function, InterruptInfo
 from rumpci.hosts.vfio.claim import VfioClaim
-from rumpci.hosts.vfio.interrupts import VfioInterrupt
 
 
 def interrupt_rows(
@@ -22,16 +21,9 @@ def interrupt_rows(
         claim = claims.get(at)
         if claim and claim.interrupts.held:
             for held in claim.interrupts.held:
-                yield InterruptInfo(at, held.name, claim.who, _state(held), held.total)
+                yield InterruptInfo(at, held.name, claim.who, state(held), held.total)
             continue
         line = conf_read(at, pr.PCI_INTERRUPT_REG)
         name = f"irq {line & 0xFF}" if 1 <= line >> 8 & 0xFF <= 4 else "no INTx"
         found = vectors(lambda reg, at=at: conf_read(at, reg))  # type: ignore[misc]
         yield InterruptInfo(at, name, claim.who if claim else "", "free", 0, found)
-
-
-def _state(interrupt: VfioInterrupt) -> str:
-    """See host.InterruptInfo."""
-    if not interrupt.established:
-        return "allocated"
-    return "masked" if interrupt.masked else "established"

@@ -1,0 +1,408 @@
+# cython: language_level=3, boundscheck=False, wraparound=False
+"""bus_dma(9) of a rump kernel, in the place of its own: every map is a map of the seam.
+
+Maps and memory are made, loaded and freed in dma.py, with the rules of rumpci.bus_dma; sync is
+here, without Python.  Chains of mbufs and uios are walked by libpci's own functions, which ask
+rumpcomp_pci_virt_to_mach for each piece: so nothing here knows what an mbuf looks like.
+"""
+
+from cpython.ref cimport PyObject, Py_INCREF, Py_DECREF
+from libc.stdint cimport uint64_t, uintptr_t
+from libc.stdlib cimport free, realloc
+
+cdef extern from "sticky.h":
+    void hyper_stick() noexcept nogil
+
+cdef extern from "hyper.h":
+    void *HYPER_CALLER() noexcept nogil
+
+cdef extern from "busdma.h":
+    struct hyper_segment:
+        unsigned long ds_addr, ds_len, ds_vacookie, ds_sizecookie
+    struct hyper_map:
+        unsigned long _dm_size
+        int _dm_segcnt
+        unsigned long _dm_maxmaxsegsz, _dm_boundary
+        int _dm_flags
+        unsigned long dm_maxsegsz, dm_mapsize
+        int dm_nsegs
+        hyper_segment dm_segs[1]
+    struct hyper_copy:
+        uint64_t start, end
+        char *here
+        char *there
+    struct hyper_shadow:
+        void *owner
+        hyper_copy *copies
+        size_t ncopies
+        int copying, synced, announced, shared
+        hyper_map map
+    hyper_shadow *hyper_shadow_of(hyper_map *) noexcept nogil
+    hyper_shadow *hyper_shadow_new(int) noexcept nogil
+    const char *hyper_sync_wrong(const hyper_shadow *, unsigned long, unsigned long, int) noexcept nogil
+    struct hyper_shared:
+        uintptr_t base, size
+        uint64_t bus
+    int hyper_load_shared(const hyper_shared *, hyper_map *, const hyper_segment *,
+                          size_t) noexcept nogil
+    hyper_map *hyper_scratch() noexcept nogil
+    bint hyper_walking(int) noexcept nogil
+    void hyper_sync(hyper_shadow *, unsigned long, unsigned long, int) noexcept nogil
+
+ctypedef int (*LoadMbuf)(void *, hyper_map *, void *, int) noexcept nogil
+
+cdef object _dma = None   # rump/dma.py, Dma
+cdef LoadMbuf _load_mbuf = NULL, _load_uio = NULL
+
+cdef hyper_shared _heap
+
+cdef int EINVAL = 22, ENOMEM = 12, EFBIG = 27
+_SEGMENTS_MOST = 1 << 16
+
+
+def serve(dma):
+    """Have `dma` do it from now on (None: nobody does)."""
+    global _dma
+    _dma = dma
+
+
+def bind(addresses):
+    """Where libpci's own functions are, by name: addresses in this process."""
+    global _load_mbuf, _load_uio
+    _load_mbuf = <LoadMbuf><uintptr_t>addresses.get("rumpns_bus_dmamap_load_mbuf", 0)
+    _load_uio = <LoadMbuf><uintptr_t>addresses.get("rumpns_bus_dmamap_load_uio", 0)
+
+
+def share(uintptr_t base, uint64_t bus, uintptr_t size):
+    """--dma=shared: what is of these bytes of this process need not be asked for (heap.py)."""
+    _heap.base, _heap.bus, _heap.size = base, bus, size
+
+
+cdef int _failed(error, void *caller):
+    try:
+        return _dma.errno_of(error, <uintptr_t>caller)
+    except BaseException:  # nobody to tell
+        return EINVAL
+
+
+# ---- maps ----------------------------------------------------------------------------------------
+
+cdef public int rumpns_bus_dmamap_create(void *tag, unsigned long size, int nsegments,
+                                         unsigned long maxsegsz, unsigned long boundary, int flags,
+                                         hyper_map **mapp) noexcept nogil:
+    cdef void *caller = HYPER_CALLER()
+    cdef hyper_shadow *shadow = NULL
+    hyper_stick()
+    with gil:
+        try:
+            owner = _dma.create(<uintptr_t>tag, size, nsegments, maxsegsz, boundary, flags)
+            shadow = hyper_shadow_new(nsegments)
+            if shadow == NULL:
+                owner.destroy()
+                return ENOMEM
+        except BaseException as error:
+            return _failed(error, caller)
+        Py_INCREF(owner)
+        shadow.owner = <void *>owner
+    shadow.map._dm_size, shadow.map._dm_segcnt = size, nsegments
+    shadow.map._dm_maxmaxsegsz = shadow.map.dm_maxsegsz = maxsegsz
+    shadow.map._dm_boundary, shadow.map._dm_flags = boundary, flags
+    mapp[0] = &shadow.map
+    return 0
+
+
+cdef public void rumpns_bus_dmamap_destroy(void *tag, hyper_map *map) noexcept nogil:
+    cdef void *caller = HYPER_CALLER()
+    cdef hyper_shadow *shadow = hyper_shadow_of(map)
+    hyper_stick()
+    with gil:
+        owner = <object>shadow.owner
+        try:
+            owner.destroy()
+        except BaseException as error:
+            _failed(error, caller)
+        Py_DECREF(owner)
+    free(shadow.copies)
+    free(shadow)
+
+
+cdef public int rumpns_bus_dmamap_load(void *tag, hyper_map *map, void *buffer,
+                                       unsigned long length, void *proc, int flags) noexcept nogil:
+    cdef void *caller = HYPER_CALLER()
+    cdef hyper_segment piece
+    piece.ds_addr, piece.ds_len = <unsigned long>buffer, length
+    return _load(map, &piece, 1, flags, caller)
+
+
+cdef public int rumpns_bus_dmamap_load_mbuf(void *tag, hyper_map *map, void *chain,
+                                            int flags) noexcept nogil:
+    return _walk(_load_mbuf, tag, map, chain, flags, HYPER_CALLER())
+
+
+cdef public int rumpns_bus_dmamap_load_uio(void *tag, hyper_map *map, void *uio,
+                                           int flags) noexcept nogil:
+    return _walk(_load_uio, tag, map, uio, flags, HYPER_CALLER())
+
+
+cdef int _walk(LoadMbuf walk, void *tag, hyper_map *map, void *chain, int flags,
+               void *caller) noexcept nogil:
+    """libpci's own function fills a map of ours, with addresses of this process."""
+    cdef hyper_map *own = hyper_scratch()
+    cdef int error
+    if walk == NULL or own == NULL:
+        return EINVAL
+    own._dm_size = map._dm_size
+    hyper_walking(1)
+    error = walk(tag, own, chain, flags)
+    hyper_walking(0)
+    if error:
+        return error
+    return _load(map, own.dm_segs, own.dm_nsegs, flags, caller)
+
+
+cdef int _load(hyper_map *map, const hyper_segment *pieces, size_t count, int flags,
+               void *caller) noexcept nogil:
+    cdef hyper_shadow *shadow = hyper_shadow_of(map)
+    cdef size_t i
+    cdef unsigned long total = 0
+    cdef int error
+    if _heap.size and (shadow.shared or map.dm_mapsize == 0):
+        error = hyper_load_shared(&_heap, map, pieces, count)
+        if error >= 0:
+            shadow.shared, shadow.ncopies, shadow.copying = 1, 0, 0
+            shadow.synced = shadow.announced = 0xf
+            return error
+        shadow.shared = 0
+    hyper_stick()
+    with gil:
+        try:
+            owner = <object>shadow.owner
+            asked = [(pieces[i].ds_addr, pieces[i].ds_len) for i in range(count) if pieces[i].ds_len]
+            map.dm_mapsize = map.dm_nsegs = 0
+            segments, copies = owner.load(asked, flags, map.dm_maxsegsz, <uintptr_t>caller)
+            _keep_copies(shadow, copies)
+            shadow.copying, shadow.announced = owner.copying, owner.announced
+            for i in range(len(segments)):
+                map.dm_segs[i].ds_addr, map.dm_segs[i].ds_len = segments[i]
+                total += map.dm_segs[i].ds_len
+            map.dm_nsegs, map.dm_mapsize = <int>len(segments), total
+            shadow.synced = 0
+            return 0
+        except BaseException as failure:
+            return _failed(failure, caller)
+
+
+cdef int _keep_copies(hyper_shadow *shadow, list copies) except -1:
+    cdef hyper_copy *grown
+    cdef size_t i, n = len(copies)
+    if n:
+        grown = <hyper_copy *>realloc(shadow.copies, n * sizeof(hyper_copy))
+        if grown == NULL:
+            raise MemoryError
+        shadow.copies = grown
+    for i in range(n):
+        start, end, here, there = copies[i]
+        shadow.copies[i].start, shadow.copies[i].end = start, end
+        shadow.copies[i].here = <char *><uintptr_t>here
+        shadow.copies[i].there = <char *><uintptr_t>there
+    shadow.ncopies = n
+    return 0
+
+
+cdef public int rumpns_bus_dmamap_load_raw(void *tag, hyper_map *map, hyper_segment *segs, int nsegs,
+                                           unsigned long size, int flags) noexcept nogil:
+    cdef void *caller = HYPER_CALLER()
+    cdef hyper_shadow *shadow = hyper_shadow_of(map)
+    cdef int i
+    hyper_stick()
+    with gil:
+        try:
+            asked = [(segs[i].ds_vacookie, segs[i].ds_addr, segs[i].ds_len) for i in range(nsegs)]
+            map.dm_mapsize = map.dm_nsegs = 0
+            owner = <object>shadow.owner
+            segments = owner.load_raw(asked, size, flags, map.dm_maxsegsz, <uintptr_t>caller)
+            shadow.ncopies = 0
+            shadow.copying, shadow.announced = owner.copying, owner.announced
+            for i in range(len(segments)):
+                map.dm_segs[i].ds_addr, map.dm_segs[i].ds_len = segments[i]
+            map.dm_nsegs, map.dm_mapsize = <int>len(segments), size
+            shadow.synced = 0
+            return 0
+        except BaseException as error:
+            return _failed(error, caller)
+
+
+cdef public void rumpns_bus_dmamap_unload(void *tag, hyper_map *map) noexcept nogil:
+    cdef void *caller = HYPER_CALLER()
+    cdef hyper_shadow *shadow = hyper_shadow_of(map)
+    map.dm_maxsegsz = map._dm_maxmaxsegsz
+    map.dm_mapsize = map.dm_nsegs = 0
+    shadow.ncopies = 0
+    if shadow.shared:
+        shadow.shared = 0
+        return
+    hyper_stick()
+    with gil:
+        try:
+            (<object>shadow.owner).unload(<uintptr_t>caller)
+        except BaseException as error:
+            _failed(error, caller)
+
+
+cdef public void rumpns_bus_dmamap_sync(void *tag, hyper_map *map, unsigned long offset,
+                                        unsigned long length, int ops) noexcept nogil:
+    cdef hyper_shadow *shadow = hyper_shadow_of(map)
+    cdef const char *wrong = hyper_sync_wrong(shadow, offset, length, ops)
+    if wrong != NULL:
+        _wrong(shadow, wrong, offset, length, ops, HYPER_CALLER())
+        if offset > map.dm_mapsize:
+            offset = map.dm_mapsize
+        if length > map.dm_mapsize - offset:
+            length = map.dm_mapsize - offset
+    hyper_sync(shadow, offset, length, ops)
+
+
+cdef void _wrong(hyper_shadow *shadow, const char *why, unsigned long offset, unsigned long length,
+                 int ops, void *caller) noexcept nogil:
+    """Tell it; what was loaded for one direction is loaded for both if the other is used."""
+    hyper_stick()
+    with gil:
+        try:
+            owner = <object>shadow.owner
+            owner.wrong(f"bus_dmamap_sync of [{offset:#x}, {offset + length:#x}) with {ops:#x}",
+                        why.decode(), <uintptr_t>caller)
+            if shadow.map.dm_mapsize and ops & ~shadow.announced:
+                owner.widen()
+                shadow.copying, shadow.announced = owner.copying, owner.announced
+        except BaseException as error:
+            _failed(error, caller)
+
+
+# ---- memory ----------------------------------------------------------------------------------
+
+cdef public int rumpns_bus_dmamem_alloc(void *tag, unsigned long size, unsigned long alignment,
+                                        unsigned long boundary, hyper_segment *segs, int nsegs,
+                                        int *rsegs, int flags) noexcept nogil:
+    cdef void *caller = HYPER_CALLER()
+    hyper_stick()
+    with gil:
+        try:
+            got = _dma.alloc(<uintptr_t>tag, size, alignment, boundary, nsegs, flags)
+            for i, (address, length, cookie) in enumerate(got):
+                segs[i].ds_addr, segs[i].ds_len = address, length
+                segs[i].ds_vacookie, segs[i].ds_sizecookie = cookie, size
+            rsegs[0] = len(got)
+            return 0
+        except BaseException as error:
+            return _failed(error, caller)
+
+
+cdef public void rumpns_bus_dmamem_free(void *tag, hyper_segment *segs, int nsegs) noexcept nogil:
+    cdef void *caller = HYPER_CALLER()
+    hyper_stick()
+    with gil:
+        try:
+            _dma.free(segs[0].ds_vacookie if nsegs else 0)
+        except BaseException as error:
+            _failed(error, caller)
+
+
+cdef public int rumpns_bus_dmamem_map(void *tag, hyper_segment *segs, int nsegs, size_t size,
+                                      void **kva, int flags) noexcept nogil:
+    cdef void *caller = HYPER_CALLER()
+    hyper_stick()
+    with gil:
+        try:
+            kva[0] = <void *><uintptr_t>_dma.map(segs[0].ds_vacookie if nsegs else 0, size)
+            return 0
+        except BaseException as error:
+            return _failed(error, caller)
+
+
+cdef public void rumpns_bus_dmamem_unmap(void *tag, void *kva, size_t size) noexcept nogil:
+    cdef void *caller = HYPER_CALLER()
+    hyper_stick()
+    with gil:
+        try:
+            _dma.unmap(<uintptr_t>kva, size)
+        except BaseException as error:
+            _failed(error, caller)
+
+
+cdef public long rumpns_bus_dmamem_mmap(void *tag, hyper_segment *segs, int nsegs, long offset,
+                                        int prot, int flags) noexcept nogil:
+    return -1  # no process of the rump kernel's has an address space to map it into
+
+
+cdef public int rumpns_bus_dmatag_subregion(void *tag, unsigned long low, unsigned long high,
+                                            void **to, int flags) noexcept nogil:
+    cdef void *caller = HYPER_CALLER()
+    hyper_stick()
+    with gil:
+        try:
+            to[0] = <void *><uintptr_t>_dma.subregion(<uintptr_t>tag, low, high, flags)
+            return 0
+        except BaseException as error:
+            return _failed(error, caller)
+
+
+cdef public void rumpns_bus_dmatag_destroy(void *tag) noexcept nogil:
+    pass  # tags are few, and live as long as the rump kernel
+
+
+# ---- what a bus_dma(9) that is not ours would ask for --------------------------------------------
+
+cdef public int rumpcomp_pci_dmalloc(size_t size, size_t alignment, unsigned long *pa,
+                                     unsigned long *va) noexcept nogil:
+    cdef void *caller = HYPER_CALLER()
+    hyper_stick()
+    with gil:
+        try:
+            pa[0], va[0] = _dma.dmalloc(size, alignment)
+            return 0
+        except BaseException as error:
+            return _failed(error, caller)
+
+
+cdef public void rumpcomp_pci_dmafree(unsigned long va, size_t size) noexcept nogil:
+    cdef void *caller = HYPER_CALLER()
+    hyper_stick()
+    with gil:
+        try:
+            _dma.dmafree(va)
+        except BaseException as error:
+            _failed(error, caller)
+
+
+cdef struct dmaseg:
+    unsigned long ds_pa, ds_len, ds_vacookie
+
+
+cdef public int rumpcomp_pci_dmamem_map(dmaseg *segs, size_t nsegs, size_t size,
+                                        void **kva) noexcept nogil:
+    if nsegs != 1:
+        return EINVAL  # dmalloc gives one
+    kva[0] = <void *>segs[0].ds_vacookie
+    return 0
+
+
+cdef public unsigned long rumpcomp_pci_virt_to_mach(void *va) noexcept nogil:
+    cdef void *caller = HYPER_CALLER()
+    if hyper_walking(-1):
+        return <unsigned long>va
+    hyper_stick()
+    with gil:
+        try:
+            return _dma.virt_to_mach(<uintptr_t>va)
+        except BaseException as error:
+            _failed(error, caller)
+    return <unsigned long>-1
+
+
+cdef extern from "Python.h":
+    object PyMemoryView_FromMemory(char *, Py_ssize_t, int)
+
+
+def memory_at(uintptr_t address, Py_ssize_t size):
+    """`size` bytes of this process from `address` on: whose they are is the caller's business."""
+    return PyMemoryView_FromMemory(<char *>address, size, 0x200)
