@@ -103,6 +103,24 @@ cdef class Mapping:
         """Where `start` is in this process, 0 once it is revoked: for other native code."""
         return <uintptr_t>self.at.base
 
+    def read(self, Py_ssize_t position, Py_ssize_t width):
+        """`width` bytes (1, 2, 4, 8) there, in one access; None where nothing is mapped, any more."""
+        cdef char *p = self._at(position, width)
+        return None if p == NULL else PyLong_FromUnsignedLongLong(access_load(p, width))
+
+    def write(self, Py_ssize_t position, Py_ssize_t width, uint64_t value):
+        """Write them, in one access; False, and nothing was written, where nothing is mapped."""
+        cdef char *p = self._at(position, width)
+        if p == NULL:
+            return False
+        access_store(p, width, value)
+        return True
+
+    cdef char *_at(self, Py_ssize_t position, Py_ssize_t width) noexcept:
+        if position < self.at.low or position > self.at.high - width:
+            return NULL
+        return self.at.base + (position - self.at.low)
+
     def revoke(self):
         """Take the memory away: the next access through any handle finds it gone."""
         self.at.high = self.at.low

@@ -178,7 +178,7 @@ class Guest:
             *self._files("job", self.shared, ""),
             *("-drive", f"if=none,id=nvme,format=raw,file={self.job / 'nvme.raw'}"),
             *("-chardev", f"file,id=com,path={self.job / 'com'}"),
-            *self.machine.more,
+            *(word.format(job=self.job) for word in self.machine.more),
             *(word for device in self.machine.devices for word in ("-device", device)),
         ]
 

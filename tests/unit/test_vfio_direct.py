@@ -37,7 +37,7 @@ from rumpci.guard.dma.memory import AdoptedMemory, GuardMemory
 from rumpci.guard.recorder import Recorder
 from rumpci.host import Address, Claim
 from rumpci.host_dma import PAGE_SIZE, Adopter, Direction, MapSpec, MemorySpec
-from rumpci.hosts.vfio.dma import GroupMirror
+from rumpci.hosts.vfio.dma import GroupMirror, Memory
 from rumpci.machines.kernellog import KernelLog
 from tests.unit.test_vfio_maps import Kernel
 
@@ -87,7 +87,7 @@ class Claimed:
 
     def __init__(self, machine: Machine, *, lazy: bool = False) -> None:
         nowhere = KernelLog(Path("/nonexistent"))
-        self.mirror = GroupMirror(machine, 8 << 20, nowhere, Recorder(16), lazy=lazy)
+        self.mirror = GroupMirror(machine, Memory(8 << 20), nowhere, Recorder(16), lazy=lazy)
         self.adopt_min = min(P, self.mirror.adopt_min)
         if lazy:
             self.adopt_min = self.mirror.adopt_min

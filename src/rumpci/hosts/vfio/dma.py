@@ -9,8 +9,6 @@ loads as it is, it is OWN and its address.
 from __future__ import annotations
 
 import contextlib
-import mmap
-import os
 import sys
 from collections.abc import Collection, Iterator, Sequence
 from functools import cached_property
@@ -28,6 +26,7 @@ from rumpci.host import Address
 from rumpci.host_dma import PAGE_SIZE, Direction, Grant, MemorySpec
 from rumpci.hosts.vfio.container import Container
 from rumpci.hosts.vfio.maps import KernelMaps
+from rumpci.machines.bank import make_banks
 from rumpci.machines.kernellog import KernelLog
 from rumpci.machines.machine import Bank, Domain, IommuFault, PageSource
 from rumpci.machines.requester import source
@@ -39,35 +38,33 @@ ADOPT_MIN = 64 << 10
 
 
 class Memory:
-    """See machine.Memory: a file of this process; only what is used of it takes memory.
+    """See machine.Memory: files of this process; only what is used of them takes memory.
 
-    `address` is where all of it is mapped, for the kernel to find the pages.
+    All of them are mapped, for the kernel to find the pages: the first, which is the
+    machine's own memory, and as many `banks`, each as large.
     """
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, banks: int = 0) -> None:
         self.size = -(-size // PAGE_SIZE) * PAGE_SIZE
         self.usable: Sequence[tuple[int, int]] = [(0, self.size)]
-        self.banks: Sequence[Bank] = ()
-        self.fd = os.memfd_create("rumpci-vfio", os.MFD_CLOEXEC)
-        try:
-            os.ftruncate(self.fd, self.size)
-            self._all = mmap.mmap(self.fd, self.size)
-            self._whole = SharedMemory(self.fd, [(0, self.size)])
-        except BaseException:
-            os.close(self.fd)
-            raise
-        with contextlib.suppress(OSError):  # huge pages where shmem_enabled is "advise"
-            self._all.madvise(mmap.MADV_HUGEPAGE)
-        self.address = self._whole.address
+        self.banks: Sequence[Bank]
+        with contextlib.ExitStack() as files:
+            first, *rest = make_banks(files, 1 + banks, 0, self.size)
+            self.fd, self.banks = first.fd, tuple(rest)
+            self._mapped = [SharedMemory(bank.fd, [(0, bank.size)]) for bank in (first, *rest)]
+            self._files = files.pop_all()
 
     def vaddr(self, page: int) -> int:
         """Where a page is in this process."""
-        return page - OWN if page >= OWN else self.address + page
+        if page >= OWN:
+            return page - OWN
+        number, offset = divmod(page, self.size)
+        return self._mapped[number].address + offset
 
     def close(self) -> None:
         """Let the memory go."""
-        self._all.close()
-        os.close(self.fd)
+        self._mapped.clear()
+        self._files.close()
 
 
 class ContainerIommu:
@@ -173,14 +170,14 @@ class GroupMirror(Mirror):
     def __init__(
         self,
         container: Container,
-        size: int,
+        memory: Memory,
         kernel: KernelLog,
         recorder: Recorder,
         scatter: int | None = None,
         *,
         lazy: bool = False,
     ) -> None:
-        self.memory = Memory(size)
+        self.memory = memory
         self.iommu = ContainerIommu(container, self.memory, kernel, lazy=lazy)
         self.adopt_min = sys.maxsize if lazy else ADOPT_MIN  # lazy, only the first load maps
         try:

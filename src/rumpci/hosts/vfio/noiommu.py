@@ -56,10 +56,11 @@ class PhysicalMirror(Mirror):
     """The mirror of one function: what it may be told of, and nothing that keeps it there."""
 
     def __init__(
-        self, function: SysFunction, size: int, recorder: Recorder, scatter: int | None = None
-    ) -> None:
+        self, function: SysFunction, size: int, recorder: Recorder, scatter: int | None = None,
+        *, banks: int = 0,
+    ) -> None:  # fmt: skip
         whole = -(-size // HUGE) * HUGE
-        self.memory = UioMemory(whole, {function.address: function})
+        self.memory = UioMemory(whole, {function.address: function}, banks=banks)
         self.iommu = None
         self.adopt_min = sys.maxsize  # nothing keeps other memory where it is
         try:
