@@ -42,3 +42,73 @@ round_trip(int fd, const char *command, int times)
 	}
 	return (now() - start) / times;
 }
+
+/* A register of plain memory, as C reads it where bus_space_read_4 is a function. */
+uint32_t
+plain_read_4(uint64_t tag, uint64_t handle, uint64_t offset)
+{
+
+	(void)tag;
+	return *(volatile uint32_t *)(handle + offset);
+}
+
+/* Seconds for one call of `read`. */
+double
+registers(uint32_t (*read)(uint64_t, uint64_t, uint64_t), uint64_t handle, uint64_t offset, int times)
+{
+	double start = now();
+
+	for (int t = 0; t < times; t++)
+		(void)read(1, handle, offset);
+	return (now() - start) / times;
+}
+
+/* What a rump kernel would have: handlers run at once. */
+static volatile int handled;
+static double handled_at;
+static void (*acknowledge)(uint64_t, uint64_t, uint64_t, uint32_t);
+
+void
+acknowledge_by(void (*write)(uint64_t, uint64_t, uint64_t, uint32_t))
+{
+
+	acknowledge = write;
+}
+
+/* edu's handler; `arg` is its registers' handle. */
+int
+note_handled(void *arg)
+{
+
+	handled_at = now();
+	acknowledge(1, (uint64_t)arg, 0x64, 2);
+	handled++;
+	return 1;
+}
+
+double
+last_handled(int *count)
+{
+
+	*count = handled;
+	return handled_at;
+}
+
+void *
+unscheduled(void)
+{
+
+	return NULL;
+}
+
+void
+scheduled(void *held)
+{
+
+	(void)held;
+}
+
+void
+no_thread(void)
+{
+}

@@ -28,6 +28,8 @@ class Machine:
 
     devices: Sequence[str] = DEVICES
     """QEMU's -device, for each."""
+    nets: Sequence[str] = ()
+    """QEMU's -netdev, for each."""
     modules: Sequence[str] = ("vfio_pci", "vfio_iommu_type1", "uio_pci_generic")
     """What is loaded; modprobe loads more of kernel.MODULES."""
     bind: Sequence[str] = ()
@@ -39,6 +41,8 @@ class Machine:
     user: bool = False
     """Run the command as an ordinary user, not as root."""
     megabytes: int = 768
+    firmware: str = "qboot.rom"
+    """It hangs where a network device has a wire; SeaBIOS does not, and takes a moment longer."""
     needs: Sequence[str] = ()
     """Options that the kernel must have, or modules that were built for it (built.py)."""
     query: str = ""
@@ -76,7 +80,14 @@ MACHINES = {
         megabytes=256,  # edu reaches no more, and where memory is nobody can choose
     ),
     "vfio_user": Machine(MORE, bind=MORE_BOUND, append="no_timer_check", user=True),
-    "bind": Machine(MORE, (*Machine.modules, "nvme", "e1000e", "crc32c_generic", "ext4")),
+    "bind": Machine(MORE, modules=(*Machine.modules, "nvme", "e1000e", "crc32c_generic", "ext4")),
+    "rump": Machine(
+        ("e1000,netdev=driven,addr=10", "e1000e,netdev=peer,addr=11"),
+        ("hubport,id=driven,hubid=0", "hubport,id=peer,hubid=0"),
+        (*Machine.modules, "e1000e"),
+        bind=("0000:00:10.0=vfio-pci",),
+        firmware="bios-256k.bin",
+    ),
     "iommu_off": Machine(append="intel_iommu=off"),
 }
 STANDARD = "standard"

@@ -6,6 +6,7 @@ it writes is lost, except under /run/job, which is a folder of the host.
 
 from __future__ import annotations
 
+import os
 import shlex
 import shutil
 import subprocess
@@ -111,6 +112,7 @@ class Guest:
             "QUERY": machine.query,
             "REPOSITORY": REPOSITORY,
             "SERIES": self.kernel.series,
+            "RUMP_LIB": os.environ.get("RUMPCI_RUMP_LIB", ""),
             "RUN_AS": USER if machine.user else 0,
             "VENV": python.parents[1],
         }
@@ -168,7 +170,7 @@ class Guest:
         return [
             *(BINARY, "-nodefaults", "-no-user-config", "-no-reboot", "-display", "none"),
             *("-M", "q35,kernel-irqchip=split", "-accel", "tcg", "-cpu", "max"),
-            *("-m", str(self.machine.megabytes), "-bios", "qboot.rom"),
+            *("-m", str(self.machine.megabytes), "-bios", self.machine.firmware),
             *("-kernel", str(self.kernel.image), "-initrd", str(self.job / "initrd")),
             *("-chardev", f"stdio,id=console,signal=off,logfile={self.job / 'console'}"),
             *("-serial", "chardev:console"),
@@ -178,6 +180,7 @@ class Guest:
             *self._files("job", self.shared, ""),
             *("-drive", f"if=none,id=nvme,format=raw,file={self.job / 'nvme.raw'}"),
             *("-chardev", f"file,id=com,path={self.job / 'com'}"),
+            *(word for net in self.machine.nets for word in ("-netdev", net)),
             *(word for device in self.machine.devices for word in ("-device", device)),
         ]
 

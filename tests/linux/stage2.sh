@@ -25,6 +25,7 @@ cd "$REPOSITORY" || exit 1
 export HOME=/run/home PATH="$VENV/bin:/usr/sbin:/usr/bin:/sbin:/bin:/run/bin" TMPDIR=/run/tmp
 export LANG=C.UTF-8 PYTHONDONTWRITEBYTECODE=1 PYTHONPATH="$REPOSITORY" RUMPCI_GUEST="$SERIES"
 export RUMPCI_GUEST_QUERY="$QUERY"
+[ -z "$RUMP_LIB" ] || export RUMPCI_RUMP_LIB="$RUMP_LIB"
 $b mkdir -m 777 /run/home && $b mkdir -m 1777 /run/tmp
 for pair in $BIND; do "$PYTHON" -m tests.linux.binding "${pair%%=*}" "${pair#*=}" "$RUN_AS"; done
 if [ "$RUN_AS" = 0 ]; then

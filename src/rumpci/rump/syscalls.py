@@ -59,7 +59,8 @@ class Syscalls:
     def read(self, fd: int, size: int) -> bytes:
         """read(2): at most `size` bytes."""
         buffer = ctypes.create_string_buffer(size)
-        return buffer.raw[: self.call("read", fd, buffer, ctypes.c_size_t(size))]
+        got = self.call("read", fd, buffer, ctypes.c_size_t(size))
+        return buffer.raw[:got]
 
     def write(self, fd: int, data: bytes) -> int:
         """write(2): how many bytes were written."""
@@ -69,7 +70,8 @@ class Syscalls:
         """pread(2)."""
         buffer = ctypes.create_string_buffer(size)
         asked = (fd, buffer, ctypes.c_size_t(size), ctypes.c_int64(offset))
-        return buffer.raw[: self.call("pread", *asked)]
+        got = self.call("pread", *asked)
+        return buffer.raw[:got]
 
     def pwrite(self, fd: int, data: bytes, offset: int) -> int:
         """pwrite(2)."""

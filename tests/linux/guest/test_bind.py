@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import signal
-import socket
-import struct
 import subprocess
 import sys
 import time
@@ -25,9 +22,9 @@ from rumpci.host import Address
 from rumpci.tools import bind as tool
 from tests.linux import binding
 from tests.linux.binding import BLOCKER, COM, E1000E, EDU, NVME, SHARED
+from tests.linux.guest.netdevice import set_address, set_up
 
 pytestmark = pytest.mark.machine("bind")
-SIOCGIFFLAGS, SIOCSIFFLAGS, SIOCSIFADDR, IFF_UP = 0x8913, 0x8914, 0x8916, 1
 RUMPCI = [sys.executable, "-m", "rumpci"]
 
 
@@ -155,24 +152,6 @@ def test_a_use_that_no_table_tells_is_found() -> None:
     finally:
         os.close(descriptor)
     assert "is in exclusive use" in refused
-
-
-def interface(request: int, name: str, rest: bytes) -> bytes:
-    """An ioctl of netdevice(7) with a struct ifreq; what comes back behind the name."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-        asked = name.encode().ljust(16, b"\0") + rest.ljust(24, b"\0")
-        return fcntl.ioctl(sock, request, asked)[16:]
-
-
-def set_address(name: str, address: str) -> None:
-    """0.0.0.0 takes it away."""
-    there = struct.pack("=HH4s", socket.AF_INET, 0, socket.inet_aton(address))
-    interface(SIOCSIFADDR, name, there)
-
-
-def set_up(name: str, up: bool) -> None:
-    (flags,) = struct.unpack_from("=H", interface(SIOCGIFFLAGS, name, b""))
-    interface(SIOCSIFFLAGS, name, struct.pack("=H", flags | IFF_UP if up else flags & ~IFF_UP))
 
 
 def test_an_interface_that_is_up_is_refused() -> None:
