@@ -170,7 +170,8 @@ class Interrupts:
             one.end()
 
     def _take(self, address: Address, type_: int, count: int) -> list[int]:
-        claim = self._functions.get(address).claimed()
+        held = self._functions.get(address)
+        claim = held.claimed() if type_ == _INTX else held.mastered()  # a message is DMA
         self._drop_intx(address, claim)
         kind = TYPES[type_]
         have = claim.intr_count(kind)
