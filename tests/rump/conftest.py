@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.rump import needs
 from tests.rump.scene import Player
 
 HERE = Path(__file__).parent
@@ -35,3 +36,9 @@ def stub(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def play(stub: Path, tmp_path: Path) -> Player:
     """Plays a function of the test's module in a process that has the stub's rump kernel."""
     return Player(str(stub), tmp_path)
+
+
+@pytest.fixture
+def rump(tmp_path: Path) -> Player:
+    """Plays a function of the test's module in a process that has a rump kernel of NetBSD's."""
+    return Player(needs.LIB, tmp_path / "play")

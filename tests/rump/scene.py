@@ -33,6 +33,7 @@ class Player:
 
     def __init__(self, lib: str, folder: Path) -> None:
         self._lib, self._folder = lib, folder
+        folder.mkdir(exist_ok=True)
 
     def __call__(self, scene: Scene, url: str, *arguments: object, **options: object) -> Any:
         """What `scene(stage, *arguments)` returned; `options` are those of Kernel."""
@@ -58,17 +59,29 @@ def main(job: str, told: str) -> None:
         options["devices"] = [Address.parse(text) for text in options["devices"]]
     with closing(open_host(url)) as host:
         with Kernel(host, drivers, libraries=Libraries.find(lib), **options) as kernel:
-            result = scene(Stage(kernel, host), *arguments)
+            stage = Stage(kernel, host)
+            try:
+                result = scene(stage, *arguments)
+            except BaseException:
+                print("findings:", *stage.findings(), sep="\n", flush=True)
+                raise
             failed = kernel.close()
             assert not failed, failed
+        Path(told).write_text(json.dumps(result))
+        if kernel.shared:
+            leave()  # it lives in its heap, which is the host's
         held = [f for f in host.functions() if f.claimed_by]
         assert not held, held
         assert not host.dma(), host.dma()
-    Path(told).write_text(json.dumps(result))
+
+
+def leave() -> None:
+    """End the process: threads of the rump kernel do not end."""
+    sys.stdout.flush()
+    os._exit(0)
 
 
 if __name__ == "__main__":
     faulthandler.enable()
     main(*sys.argv[1:])
-    sys.stdout.flush()
-    os._exit(0)  # threads of the rump kernel do not end
+    leave()

@@ -106,10 +106,6 @@ class Stage:
         """The start of edu's BAR, mapped."""
         return self.map(self.bar(self.find(), 0), size)
 
-    def mastering(self) -> None:
-        """Let edu do DMA, and raise messages."""
-        self.conf_write(self.find(), 4, self.conf_read(self.find(), 4) | 4)
-
     def read(self, handle: int, offset: int, width: int = 4, tag: int = MEMT) -> int:
         """bus_space_read_N."""
         return int(self.call("read", width, tag, handle, offset))

@@ -43,7 +43,6 @@ class Dma:
 
     def __init__(self, stage: Stage) -> None:
         self.stage, self.handle = stage, stage.registers(0x100)
-        stage.mastering()
         self.tag = stage.arguments(stage.find()).dmat
 
     def map(self, size: int = PAGE, n: int = 1, maxsegsz: int = 0, boundary: int = 0) -> Any:

@@ -91,7 +91,17 @@ def write_hint(stage: Stage) -> None:
     dma.sync(dmam, PREREAD)
 
 
+def load_nothing(stage: Stage) -> None:
+    dma, dmam, buffer = loaded(stage)
+    dma.unload(dmam)
+    assert dma.load_at(dmam, ctypes.addressof(buffer), 0) == 0
+    assert (dmam.mapsize, segments(dmam)) == (0, [])
+    dma.unload(dmam)
+    assert dma.load(dmam, buffer) == 0
+
+
 FINDINGS = [
+    (load_nothing, "0 bytes", "drv_load"),
     (load_twice, "never unloaded", "drv_load"),
     (unload_twice, "nothing is loaded", "drv_unload"),
     (sync_outside, "outside of what is loaded", "drv_sync"),
