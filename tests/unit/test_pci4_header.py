@@ -12,7 +12,7 @@ import pytest
 from rumpci.pci4 import abi, cheader
 from rumpci.pci4.wire import LIMIT
 
-HEADER = Path(__file__).parents[2] / "netbsd/pci4_abi.h"
+HEADER = Path(__file__).parents[2] / "netbsd/sys/dev/pci/pci4_abi.h"
 STRICT = ["-std=c11", "-Wall", "-Wextra", "-Werror", "-pedantic", "-x", "c"]
 STDINT = "".join(
     f"typedef __{name.upper()}_TYPE__ {name}_t;\n"
@@ -44,7 +44,9 @@ def test_the_header_is_what_is_generated() -> None:
         [sys.executable, "-m", "rumpci.pci4.cheader"], capture_output=True, text=True, check=True
     ).stdout
     assert made == cheader.header()
-    assert HEADER.read_text() == made, "run python -m rumpci.pci4.cheader > netbsd/pci4_abi.h"
+    assert HEADER.read_text() == made, (
+        "run python -m rumpci.pci4.cheader > netbsd/sys/dev/pci/pci4_abi.h"
+    )
 
 
 @pytest.mark.parametrize("bits", ["-m64", "-m32"])
