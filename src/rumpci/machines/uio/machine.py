@@ -30,11 +30,12 @@ _EXTENDED = 4096
 class Options:
     """What the URL says: bytes of memory for DMA; whether each load looks where its pages are.
 
-    `root` is where /sys and /dev are.
+    There are `banks` of as much memory, besides.  `root` is where /sys and /dev are.
     """
 
     memory: int
     careful: bool = False
+    banks: int = 0
     root: Path = Path("/")
 
 
@@ -58,7 +59,9 @@ class UioMachine:
             # numbers, and so ends bus mastering before it frees what devices write to.
             self.interrupts = UioInterrupts([self._line(at, opened) for at in addresses])
             opened.callback(self.interrupts.close)
-            self.memory = UioMemory(options.memory, self._named, careful=options.careful)
+            self.memory = UioMemory(
+                options.memory, self._named, careful=options.careful, banks=options.banks
+            )
             opened.callback(self.memory.close)
             self._opened = opened.pop_all()
         self.features = self._features()
@@ -81,11 +84,16 @@ class UioMachine:
         check_files(tried, found, path)
         node = UioNode(path)
         opened.callback(node.close)
-        return Line(address, node, lambda on: self._mask(address, on), wired=_irq(found) != 0)
+        wired, fired = _irq(found) != 0, lambda: self._fired(address)
+        return Line(address, node, lambda on: self._mask(address, on), fired, wired)
 
     def _mask(self, address: Address, on: bool) -> None:
         if config := self._configs.get(address):
             config.mask(on)
+
+    def _fired(self, address: Address) -> None:
+        if config := self._configs.get(address):
+            config.fired()
 
     def _features(self) -> Feature:
         features = Feature.NONE if self.memory.pages is None else Feature.DMA
