@@ -53,6 +53,8 @@ static const struct {
 	{ "bad", EDU, false },
 	{ "com", SERIAL, false },
 	{ "old", EDU, true },
+	{ "race", EDU, false },
+	{ "detach", EDU, false },
 	{ "killed", EDU, false },	/* memory that fuzz leaves is odd */
 	{ "fuzz", EDU, false },
 	{ "edu", EDU, false },		/* after all that */

@@ -193,6 +193,31 @@ not_mapped(const struct drive *edu, uint64_t offset, size_t size, int prot,
 	    "mmap %s: %s", what, strerror(expected));
 }
 
+/* What was mapped is made larger, and locked: no more is reached by that. */
+static void
+stretched(const struct drive *edu)
+{
+	struct pci4_window_map made;
+	uint32_t *page, *more;
+
+	if (window(edu->fd, edu->claim, 0, 0, PAGE, &made) == -1)
+		err(1, "WINDOW_MAP");
+	page = map(edu, made.fd_offset, PAGE, PROT_READ | PROT_WRITE);
+	if (page == NULL)
+		err(1, "mmap");
+	check(mlock(page, PAGE) == -1 || munlock(page, PAGE) == 0,
+	    "mlock of a window");
+	check(page[0] == 0x010000ed, "it answers after that");
+	more = mremap(page, PAGE, NULL, 2 * PAGE, 0);
+	check(more == MAP_FAILED || (!faults(more) &&
+	    faults(more + PAGE / 4)), "mremap gives nothing behind it");
+	if (more != MAP_FAILED)
+		munmap(more, 2 * PAGE);
+	else
+		munmap(page, PAGE);
+	(void)give(edu->fd, PCI4_IOC_WINDOW_UNMAP, made.window);
+}
+
 void
 bad_mmap(const struct drive *edu)
 {
@@ -227,4 +252,5 @@ bad_mmap(const struct drive *edu)
 	    -1, "mprotect with PROT_EXEC is refused");
 	if (page != NULL)
 		munmap(page, PAGE);
+	stretched(edu);
 }

@@ -220,6 +220,10 @@ dma(const struct drive *edu)
 		return;
 	check(sum(memory, 0) == 0, "it is zero");
 	check(mlock(memory, PAGE) == -1, "and not locked: it never goes");
+	check(msync(memory, PAGE, MS_SYNC) == 0 &&
+	    madvise(memory, PAGE, MADV_DONTNEED) == 0 &&
+	    msync(memory, PAGE, MS_SYNC | MS_INVALIDATE) == 0,
+	    "there is nothing to sync");
 	there_and_back(edu, memory, (uint32_t)address);
 	refused(give(edu->fd, PCI4_IOC_DMA_FREE, alloc.memory), EBUSY,
 	    "it is freed while it is loaded");

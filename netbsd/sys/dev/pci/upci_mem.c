@@ -115,10 +115,23 @@ fault(struct uvm_faultinfo *ufi, vaddr_t va, struct vm_page **pages,
 	return error;
 }
 
+/*
+ * msync(2) and madvise(2): there is nothing to write anywhere.  The object
+ * comes locked; without this function uvm_map_clean leaves it so.
+ */
+static int
+put(struct uvm_object *uobj, voff_t start, voff_t stop, int flags)
+{
+
+	upci_object_unlock(uobj);
+	return 0;
+}
+
 static const struct uvm_pagerops pager = {
 	.pgo_reference = reference,
 	.pgo_detach = detach,
 	.pgo_fault = fault,
+	.pgo_put = put,
 };
 
 /*
