@@ -168,7 +168,7 @@ sensible(unsigned long command)
 	case PCI4_IOC_DMA_ALLOC:
 		memset(&message, 0, sizeof(message));
 		message.dma_alloc.claim = claimed;
-		message.dma_alloc.size = any() % 0x80000;
+		message.dma_alloc.size = (uint64_t)PAGE << any() % 4 * 2;
 		message.dma_alloc.nsegs = (uint32_t)any() % 4;
 		message.dma_alloc.high = ONES64 >> any() % 40;
 		break;

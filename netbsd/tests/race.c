@@ -6,8 +6,8 @@
 
 /*
  * race NODE [times]: what is mapped is taken back while processes on other
- * CPUs use it and fault it in again; who waits in read(2) is closed under; a
- * descriptor that two processes have.
+ * CPUs use it and fault it in again; interrupts are given back while they
+ * fire; a descriptor that two processes have.
  */
 
 #include "client.h"
@@ -164,6 +164,39 @@ descriptors(unsigned int turn)
 	return 0;
 }
 
+/* A device that interrupts while its interrupt is given back. */
+static unsigned int
+interrupts(unsigned int turn)
+{
+	struct drive edu;
+	unsigned int i, bad = 0;
+	pid_t child;
+	int status;
+
+	(void)attach(&edu, EDU, 0);
+	edu.regs = map(&edu, edu.map_offset, edu.map_size,
+	    PROT_READ | PROT_WRITE);
+	if (edu.regs == NULL)
+		err(1, "mmap of a window");
+	if ((child = fork()) == 0)
+		for (;;) {
+			put(&edu, R_RAISE, 1);
+			(void)getppid();
+			put(&edu, R_ACK, 1);
+		}
+	for (i = 0; i < 20; i++) {
+		bad += establish(&edu, turn % 2 ? INTX : MSI, false) == 0;
+		usleep((turn + i) * 104729 % 500);
+		bad += give(edu.fd, PCI4_IOC_INTR_RELEASE, edu.claim) == -1;
+	}
+	kill(child, SIGKILL);
+	if (waitpid(child, &status, 0) != child)
+		bad++;
+	put(&edu, R_ACK, 1);
+	detach(&edu);
+	return bad;
+}
+
 static void
 repeat(unsigned int times, unsigned int (*work)(unsigned int),
     const char *what)
@@ -192,6 +225,7 @@ main(int argc, char **argv)
 		err(1, "mmap");
 	repeat(times, windows, "a window is taken back from who uses it");
 	repeat(times, memory, "memory is taken back from who writes it");
+	repeat(times / 3, interrupts, "an interrupt is given back under fire");
 	repeat(times / 10, descriptors, "two processes with a descriptor");
 	return finish("race");
 }

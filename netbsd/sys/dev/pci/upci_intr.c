@@ -22,6 +22,7 @@
 #include <sys/intr.h>
 #include <sys/kmem.h>
 #include <sys/systm.h>
+#include <sys/xcall.h>
 
 #include "upcivar.h"
 
@@ -239,13 +240,52 @@ upci_intr_start(void *port, void *cookie, struct pcu_intr *intr)
 	return vec->uv_cookie == NULL ? ENOSPC : 0;
 }
 
+/* A cross-call: each CPU has taken what was sent to it before. */
+static void
+taken(void *arg1, void *arg2)
+{
+}
+
+/*
+ * Have the function send no messages, and wait for those that it sent: one
+ * that comes when its vector is free again is a trap in the kernel (on x86 it
+ * is not looked for).  Of MSI it stays so, as pci_intr_disestablish leaves it;
+ * of MSI-X others wait meanwhile.
+ */
+static void
+hush(struct upci_func *fn, bool on)
+{
+	const bool msi = fn->uf_type == PCU_MSI;
+	pci_chipset_tag_t pc = fn->uf_pa.pa_pc;
+	pcireg_t control;
+	int cap;
+
+	if (!pci_get_capability(pc, fn->uf_pa.pa_tag, msi ? PCI_CAP_MSI :
+	    PCI_CAP_MSIX, &cap, &control))
+		return;
+	if (msi)
+		control &= ~PCI_MSI_CTL_MSI_ENABLE;
+	else if (on)
+		control |= PCI_MSIX_CTL_FUNCMASK;
+	else
+		control &= ~PCI_MSIX_CTL_FUNCMASK;
+	upci_conf_write(fn, (uint32_t)cap, (uint32_t)control);
+	(void)upci_conf_read(fn, (uint32_t)cap);
+	if (on)
+		xc_wait(xc_broadcast(0, taken, NULL, NULL));
+}
+
 void
 upci_intr_stop(void *port, void *cookie)
 {
 	struct upci_func *fn = port;
 	struct upci_vec *vec = cookie;
 
+	if (fn->uf_type != PCU_INTX)
+		hush(fn, true);
 	pci_intr_disestablish(fn->uf_pa.pa_pc, vec->uv_cookie);
+	if (fn->uf_type == PCU_MSIX)
+		hush(fn, false);
 	vec->uv_cookie = NULL;
 	mutex_enter(&fn->uf_lock);
 	vec->uv_pending = false;
