@@ -19,6 +19,7 @@
 #include <sys/module.h>
 #include <sys/mount.h>
 #include <sys/reboot.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 
@@ -191,8 +192,10 @@ test(const char *name, bool all)
 int
 main(int argc, char **argv)
 {
+	const struct rlimit none = { 0, 0 };
 	bool first = getpid() == 1;
 
+	(void)setrlimit(RLIMIT_CORE, &none);
 	if (first)
 		begin();
 	else if (argc > 1)

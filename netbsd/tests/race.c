@@ -148,12 +148,12 @@ descriptors(unsigned int turn)
 
 	(void)attach(&edu, EDU, 0);
 	if ((child = fork()) == 0) {
-		for (i = 0; i < 200; i++)
+		for (i = 0; i < 100; i++)
 			(void)io(edu.fd, edu.window, 4, R_ID, &value);
 		usleep(turn * 104729 % 3000);
 		_exit(0);
 	}
-	for (i = 0; i < 200; i++)
+	for (i = 0; i < 40; i++)
 		if (establish(&edu, i % 2, false) != 0)
 			(void)give(edu.fd, PCI4_IOC_INTR_RELEASE, edu.claim);
 	close(edu.fd);
@@ -184,7 +184,7 @@ interrupts(unsigned int turn)
 			(void)getppid();
 			put(&edu, R_ACK, 1);
 		}
-	for (i = 0; i < 20; i++) {
+	for (i = 0; i < 10; i++) {
 		bad += establish(&edu, turn % 2 ? INTX : MSI, false) == 0;
 		usleep((turn + i) * 104729 % 500);
 		bad += give(edu.fd, PCI4_IOC_INTR_RELEASE, edu.claim) == -1;
