@@ -173,6 +173,20 @@ run(const char *name, const char *node)
 	failed += status != 0;
 }
 
+/* What ends the others: on each node, when these are done. */
+static void
+secure(const char *name)
+{
+	char node[32];
+	int unit;
+
+	for (unit = 0; unit < NODES; unit++) {
+		snprintf(node, sizeof(node), "/dev/%s%d", name, unit);
+		if (has(node, EDU))
+			run("secure", node);
+	}
+}
+
 static void
 test(const char *name, bool all)
 {
@@ -206,6 +220,10 @@ main(int argc, char **argv)
 	make_nodes("upci");
 	test("pci", true);
 	test("upci", false);
+	if (first) {
+		secure("pci");
+		secure("upci");
+	}
 	sleep(1);		/* the kernel has nothing to say meanwhile */
 	printf("ALL %u programs, %u failed\n", ran, failed);
 	(void)tcdrain(STDOUT_FILENO);
