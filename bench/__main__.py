@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from bench import core, dma, interrupts, machine, mapped, nvme, rump, served
+from bench import core, dma, interrupts, linux, machine, mapped, nvme, rump, served
 from bench.measure import Row
 
 GROUPS: dict[str, Callable[[], Iterator[Row]]] = {
@@ -28,6 +28,7 @@ GROUPS: dict[str, Callable[[], Iterator[Row]]] = {
     "served": served.served,
     "core": core.core,
     "rump": rump.rump,
+    "linux": linux.linux,
 }
 
 

@@ -112,3 +112,42 @@ void
 no_thread(void)
 {
 }
+
+typedef uint32_t (*load_4)(const volatile uint32_t *);
+typedef void (*store_4)(volatile uint32_t *, uint32_t);
+
+static uint32_t
+load(const volatile uint32_t *reg)
+{
+	return *reg;
+}
+
+static void
+store(volatile uint32_t *reg, uint32_t value)
+{
+	*reg = value;
+}
+
+/* Seconds for one 32-bit read of a register through a function pointer, as drivers in C do. */
+double
+register_read(const volatile uint32_t *reg, int times)
+{
+	load_4 volatile function = load;
+	double start = now();
+
+	for (int t = 0; t < times; t++)
+		function(reg);
+	return (now() - start) / times;
+}
+
+/* The same for one write. */
+double
+register_write(volatile uint32_t *reg, int times)
+{
+	store_4 volatile function = store;
+	double start = now();
+
+	for (int t = 0; t < times; t++)
+		function(reg, 0x12345678);
+	return (now() - start) / times;
+}

@@ -20,6 +20,10 @@ cdef extern from "<sys/mman.h>":
     int PROT_NONE, PROT_READ, PROT_WRITE
     int MAP_SHARED, MAP_PRIVATE, MAP_ANONYMOUS, MAP_FIXED, MAP_NORESERVE
     void *MAP_FAILED
+    int madvise(void *, size_t, int) nogil
+
+cdef enum:
+    MADV_POPULATE_WRITE = 23  # from Linux 5.14 on; in no header of ours
 
 
 cdef class SharedMemory:
@@ -127,6 +131,15 @@ cdef class Flat:
     def __dealloc__(self):
         if self.holds:
             PyBuffer_Release(&self.held)
+
+
+def populate(uintptr_t address, size_t size):
+    """Have whole pages of this process in memory as if they were written; whether they can be.
+
+    So they are its own: no page of zeros, and none that it shares since a fork, which the
+    next write would replace.
+    """
+    return madvise(<void *>address, size, MADV_POPULATE_WRITE) == 0
 
 
 cdef void *_spare = NULL

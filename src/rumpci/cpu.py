@@ -16,7 +16,7 @@ import os
 import random
 import select
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -164,16 +164,23 @@ class Cpu:
         """
         if self.level >= IPL_VM:
             return self._pause(seconds)
-        ran = self._run_due() if self._soft or self._timers else False
-        if self._timers and self.level < IPL_SOFTCLOCK:
-            due = (self._timers[0].when - time.monotonic_ns()) / 1e9
-            seconds = min(seconds, max(due, 0))
-        for handler in self._wait(0 if ran else seconds, also):
+        ran = False
+        if self._soft or self._timers:
+            ran = self._run_due()
+            seconds = 0 if ran else self._until_due(seconds)
+        for handler in self._wait(seconds, also):
             if handler.live:  # one that ran before may have ended it
                 ran = self._run(handler) or ran
         return self._run_due() or ran if self._soft or self._timers else ran
 
-    def _wait(self, seconds: float, also: int | None = None) -> list[Handler]:
+    def _until_due(self, seconds: float) -> float:
+        """How long a wait of `seconds` may be for the next timer."""
+        if not self._timers or self.level >= IPL_SOFTCLOCK:
+            return seconds
+        due = (self._timers[0].when - time.monotonic_ns()) / 1e9
+        return min(seconds, max(due, 0))
+
+    def _wait(self, seconds: float, also: int | None = None) -> Sequence[Handler]:
         """Who has something to read within `seconds`: look a moment, as a sleep takes long to end.
 
         A sleep is never shorter than EPOLL_SECONDS, so a short wait only looks.
@@ -182,6 +189,9 @@ class Cpu:
             return self._of(self._poll.poll(0))
         if also is not None:
             return self._sleep_with(also, seconds)
+        handlers = self._looked
+        if len(handlers) == 1 and handlers[0].interrupt.ready():
+            return handlers  # as soon as can be: there is nobody else to arm
         looking = SPIN_SECONDS if seconds > SPIN_SECONDS + EPOLL_SECONDS else seconds
         start = time.perf_counter()
         return self._look(start + looking) or self._sleep(start + seconds)
@@ -231,28 +241,27 @@ class Cpu:
         return False
 
     def _run(self, handler: Handler) -> bool:
-        """Handle every event of one interrupt."""
-        ran = False
-        for event in handler.interrupt.read():
-            handler.event, ran = event, True
-            handler.count += event.count
-            if not self._call(handler) or not handler.live:
-                return ran
-        if ran:
-            handler.interrupt.unmask()
-        return ran
+        """Handle every event of one interrupt, at its level.
 
-    def _call(self, handler: Handler) -> bool:
-        """Run the handler at its level; False if it raised: its interrupt stays masked."""
-        level, self.level = self.level, max(self.level, handler.ipl)
+        If the handler raises, the interrupt stays masked.
+        """
+        events, level = handler.interrupt.read(), self.level
+        self.level = handler.ipl  # above: nobody is called from a higher one
         try:
-            handler.function(handler.arg)
+            for event in events:
+                handler.event = event
+                handler.count += event.count
+                handler.function(handler.arg)
+                if not handler.live:
+                    return True
         except Exception as error:
             self._failed(handler, error)
-            return False
+            return True
         finally:
             self.level, handler.event = level, None
-        return True
+        if events:
+            handler.interrupt.unmask()
+        return bool(events)
 
     def _failed(self, handler: Handler, error: Exception) -> None:
         log.error(

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple, Protocol, Self
 
+from rumpci._event import Event as Event
 from rumpci._native import Mapping
 from rumpci.errors import BadURL
 
@@ -148,21 +149,6 @@ class IntrType(enum.Enum):
     INTX = "intx"
     MSI = "msi"
     MSIX = "msix"
-
-
-@dataclass(slots=True)  # not frozen: that makes each one four times as slow to make
-class Event:
-    """One record of an interrupt.
-
-    `sequence` counts the records of this interrupt from 1; `vector` is its
-    index in the function; `count` is how often it fired since the last record;
-    `status` are the words that the shim kept.
-    """
-
-    sequence: int
-    vector: int
-    count: int
-    status: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)

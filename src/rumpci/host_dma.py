@@ -2,6 +2,7 @@
 
     Claim.dma_alloc -> DmaMemory   memory of the client's, with bus addresses; no device reaches it
     Claim.dma_map   -> DmaMap      loaded, it grants its function exactly what was loaded
+    Adopter.dma_adopt -> DmaMemory   where there is that: pages of the client's own, not allocated
 
 Physical addresses never cross this seam.  What a process may touch crosses it
 as memory (and as descriptor and offset), what a device may touch as bus
@@ -14,7 +15,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from rumpci._dma import SharedMemory
 from rumpci.host import Address
@@ -101,6 +102,24 @@ class DmaMemory(Protocol):
 
     def free(self) -> None:
         """Give it back.  Raises DmaBusy (EBUSY) while loaded, DeadDma (ENXIO) the second time."""
+
+
+@runtime_checkable
+class Adopter(Protocol):
+    """What a claim may offer, too: its function can be let reach the client's own memory.
+
+    At least `adopt_min` bytes of it are worth it; less is copied sooner.
+    """
+
+    adopt_min: int
+
+    def dma_adopt(self, address: int, spec: MemorySpec) -> DmaMemory:
+        """Bus addresses for `spec.size` bytes of this process, whole pages from `address` on.
+
+        It has no `view`.  Whoever loads it keeps the memory until it is unloaded: then the
+        device reaches what is there at the time of the load, or the load raises NoDmaMemory.
+        Raises BadDma, DeadDma, DmaQuota, NoDmaMemory.
+        """
 
 
 class DmaMap(Protocol):

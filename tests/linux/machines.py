@@ -20,6 +20,12 @@ ALL = tuple(f"0000:00:{device}.0=vfio-pci" for device in ("10", "11", "12", "13"
 MORE = (*DEVICES, "edu,addr=14", "edu,addr=15.0,multifunction=on", "virtio-serial-pci,addr=15.1")
 """And a second edu, and a third that shares its IOMMU group with a function of the kernel's."""
 MORE_BOUND = (*ALL, "0000:00:14.0=vfio-pci")
+MONITOR = (
+    *("-chardev", "socket,id=monitor,server=on,wait=off,path={job}/monitor"),
+    *("-mon", "chardev=monitor,mode=readline"),
+    *("-chardev", "socket,id=asked,path={job}/monitor"),
+)
+"""QEMU's monitor, which connects to itself: the guest has it on a serial line."""
 
 
 @dataclass(frozen=True)
@@ -28,8 +34,8 @@ class Machine:
 
     devices: Sequence[str] = DEVICES
     """QEMU's -device, for each."""
-    nets: Sequence[str] = ()
-    """QEMU's -netdev, for each."""
+    more: Sequence[str] = ()
+    """More words of QEMU's command line: what the devices need besides.  `{job}` is a folder."""
     modules: Sequence[str] = ("vfio_pci", "vfio_iommu_type1", "uio_pci_generic")
     """What is loaded; modprobe loads more of kernel.MODULES."""
     bind: Sequence[str] = ()
@@ -79,12 +85,21 @@ MACHINES = {
         append="no_timer_check",
         megabytes=256,  # edu reaches no more, and where memory is nobody can choose
     ),
+    "ports": Machine(
+        devices=(
+            *(f"pcie-root-port,id=port{n},chassis={n},addr={15 + n:x}" for n in (1, 2)),
+            *("nvme,serial=guest,drive=nvme,bus=port1", "e1000e,id=nic,bus=port2"),
+            "pci-serial,chardev=asked,addr=12",
+        ),
+        more=MONITOR,
+        bind=("0000:01:00.0=vfio-pci", "0000:02:00.0=vfio-pci"),
+    ),
     "vfio_user": Machine(MORE, bind=MORE_BOUND, append="no_timer_check", user=True),
     "bind": Machine(MORE, modules=(*Machine.modules, "nvme", "e1000e", "crc32c_generic", "ext4")),
     "rump": Machine(
         ("e1000,netdev=driven,addr=10", "e1000e,netdev=peer,addr=11"),
-        ("hubport,id=driven,hubid=0", "hubport,id=peer,hubid=0"),
-        (*Machine.modules, "e1000e"),
+        more=("-netdev", "hubport,id=driven,hubid=0", "-netdev", "hubport,id=peer,hubid=0"),
+        modules=(*Machine.modules, "e1000e"),
         bind=("0000:00:10.0=vfio-pci",),
         firmware="bios-256k.bin",
     ),

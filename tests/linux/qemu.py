@@ -180,7 +180,7 @@ class Guest:
             *self._files("job", self.shared, ""),
             *("-drive", f"if=none,id=nvme,format=raw,file={self.job / 'nvme.raw'}"),
             *("-chardev", f"file,id=com,path={self.job / 'com'}"),
-            *(word for net in self.machine.nets for word in ("-netdev", net)),
+            *(word.format(job=self.job) for word in self.machine.more),
             *(word for device in self.machine.devices for word in ("-device", device)),
         ]
 

@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 
 from rumpci.errors import DmaError, MachineDied, NoDmaMemory, RumpciError
-from rumpci.guard.dma import client as client_module
 from rumpci.guard.dma.memory import GuardMemory
 from rumpci.guard.dma.pool import Pool, Run
 from rumpci.host_dma import PAGE_SIZE, Direction, MemorySpec, Piece
@@ -143,7 +142,7 @@ def test_memory_that_cannot_be_mapped(
         claim.dma_alloc(MemorySpec(1 << 20)).free()  # so that it has all that it will have
         before = pair.state()
         with monkeypatch.context() as patch:
-            patch.setattr(client_module, "GuardMemory", fails)
+            patch.setattr(GuardMemory, "of_pool", fails)
             wanted = NoDmaMemory if isinstance(error, OSError) else type(error)
             with pytest.raises(wanted):
                 claim.dma_alloc(MemorySpec(1 << 20))

@@ -62,14 +62,14 @@ def take_bounce(dmam: BusDmamap, size: int) -> DmaMemory:
     if dmam.bounce is not None and dmam.bounce.view.size >= size:
         return dmam.bounce
     claim, spec = dmam.tag.root.claimed("bouncing"), dmam.map.spec
-    bounce = claim.dma_alloc(_bounce_spec(spec, size))
+    bounce = claim.dma_alloc(bounce_spec(spec, size))
     if dmam.bounce is not None:
         dmam.bounce.free()
     dmam.bounce, dmam.bounce_view = bounce, memoryview(bounce.view)
     return bounce
 
 
-def _bounce_spec(spec: MapSpec, size: int) -> MemorySpec:
+def bounce_spec(spec: MapSpec, size: int, what: str = "bounce") -> MemorySpec:
     """Memory that a map can load `size` bytes of, whatever its segments may be.
 
     It is aligned so that a boundary cuts it as rarely as it can, and has fewer segments
@@ -80,7 +80,7 @@ def _bounce_spec(spec: MapSpec, size: int) -> MemorySpec:
     alignment = PAGE_SIZE
     if spec.boundary:
         alignment = max(PAGE_SIZE, min(spec.boundary, 1 << (size - 1).bit_length()))
-    return MemorySpec(size, alignment, 0, nsegs, spec.low, spec.high, f"{spec.name} bounce")
+    return MemorySpec(size, alignment, 0, nsegs, spec.low, spec.high, f"{spec.name} {what}")
 
 
 def copy_bounced(copies: Sequence[Copy], start: int, end: int, ops: int) -> None:

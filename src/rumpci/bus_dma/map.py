@@ -18,6 +18,7 @@ from rumpci.bus_dma.bounce import (
     place,
     take_bounce,
 )
+from rumpci.bus_dma.direct import Adoption, load_direct
 from rumpci.bus_dma.mem import BusDmaMemSegment
 from rumpci.bus_dma.tag import (
     BUS_DMA_ALLOCNOW,
@@ -29,6 +30,7 @@ from rumpci.bus_dma.tag import (
 )
 from rumpci.errors import BadDma, DeadDma, DmaBusy
 from rumpci.host_dma import (
+    Adopter,
     Direction,
     DmaMap,
     DmaMemory,
@@ -63,6 +65,8 @@ class BusDmamap:
     """
 
     __slots__ = (
+        "adopter",
+        "adoption",
         "bounce",
         "bounce_view",
         "copies",
@@ -77,9 +81,11 @@ class BusDmamap:
         "tag",
     )
 
-    def __init__(self, tag: BusDmaTag, inner: DmaMap) -> None:
+    def __init__(self, tag: BusDmaTag, inner: DmaMap, adopter: Adopter | None = None) -> None:
         self.tag, self.map = tag, inner
         self.dm_maxsegsz = inner.spec.maxsegsz
+        self.adopter = adopter
+        self.adoption: Adoption | None = None
         self.bounce: DmaMemory | None = None
         self.bounce_view = memoryview(b"")
         self.live = True
@@ -117,7 +123,8 @@ def bus_dmamap_create(
     claim = tag.root.claimed("bus_dmamap_create")
     name = name or tag.root.a_name("dmamap")
     spec = MapSpec(size, nsegments, maxsegsz, boundary, tag.low, tag.high, name)
-    dmam = BusDmamap(tag, claim.dma_map(spec))
+    adopter = claim if isinstance(claim, Adopter) else None
+    dmam = BusDmamap(tag, claim.dma_map(spec), adopter)
     if flags & BUS_DMA_ALLOCNOW:
         try:
             take_bounce(dmam, size)
@@ -132,6 +139,8 @@ def bus_dmamap_destroy(tag: BusDmaTag, dmam: BusDmamap) -> None:
     check_tag("bus_dmamap_destroy", tag, dmam)
     dmam.map.destroy()
     dmam.live = False
+    if dmam.adoption is not None:
+        dmam.adoption.forget()
     if dmam.bounce is not None:
         dmam.bounce.free()
         dmam.bounce = None
@@ -238,8 +247,15 @@ def _load(
     direction = _check_load(tried, tag, dmam, size, flags)
     if readonly and direction is not Direction.WRITE:
         raise _readonly(tried, dmam)
-    pieces, copies = place(dmam, flats)
-    _loaded(dmam, size, dmam.map.load(pieces, direction))
+    direct = None
+    if dmam.adopter is not None and size >= dmam.adopter.adopt_min:
+        direct = load_direct(dmam, flats, direction)
+    if direct is not None:
+        segments, copies = direct
+    else:
+        pieces, copies = place(dmam, flats)
+        segments = dmam.map.load(pieces, direction)
+    _loaded(dmam, size, segments)
     dmam.held = flats
     if copies:
         dmam.copies, dmam.copying = copies, _COPYING[direction]

@@ -98,12 +98,6 @@ class GuardClaim(Holding[GuardInterrupt]):
         with contextlib.suppress(MachineDied):
             self.interrupts.release()
 
-    def stop_mastering(self) -> None:
-        """Let the function start nothing new: its driver is gone, and `release` will follow."""
-        with self._lock:
-            if not self._released:
-                self._quarantining().stop_mastering()
-
     def _quarantining(self) -> Quarantine:
         return Quarantine(
             self._reach.conf_read,

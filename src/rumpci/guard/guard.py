@@ -18,7 +18,7 @@ from rumpci.guard.router import Router
 from rumpci.host import Address, Function, Holder, InterruptInfo
 from rumpci.host_dma import DmaInfo, DmaUsage, Grant
 from rumpci.host_platform import PlatformDevice
-from rumpci.machines.machine import HandsOut, HasPlatform, Machine
+from rumpci.machines.machine import HandsOut, HasPlatform, Machine, Mortal
 
 
 class Guard:
@@ -176,6 +176,16 @@ class Guard:
             address = claim.function.address
             if self._claims.remove(address, claim) and isinstance(self._machine, HandsOut):
                 self._machine.close_function(address)
+
+    @property
+    def private(self) -> bool:
+        """See served.Served."""
+        return bool(self._machine.memory.banks)
+
+    @property
+    def mortal(self) -> Mortal | None:
+        """See served.Served."""
+        return self._machine if isinstance(self._machine, Mortal) else None
 
     @property
     def machine(self) -> Machine:

@@ -121,6 +121,11 @@ class Holding(ABC, Generic[H]):
             self._windows.add(window)
             return window
 
+    def lend(self, bar: int) -> bool:
+        """Whether the memory of a BAR may go to another process: here it never does."""
+        del bar
+        return False
+
     def intr_count(self, type_: IntrType) -> int:
         """See host.Claim."""
         self._check_held("pci_intr_alloc")
@@ -153,6 +158,12 @@ class Holding(ABC, Generic[H]):
 
     # ---- beginning and end -------------------------------------------------------
 
+    def stop_mastering(self) -> None:
+        """Let the function start nothing new: its driver is gone, and `release` will follow."""
+        with self._lock:
+            if not self._released:
+                self._quarantining().stop_mastering()
+
     def _attach(self, mirror: Mirror, private: str | None = None) -> None:
         """Give it DMA, and only then let it be a bus master; see Mirror.attach."""
         self._mirror = mirror
@@ -183,6 +194,10 @@ class Holding(ABC, Generic[H]):
         with self._command_lock:
             self._config.restore()
         return outcome.quiet
+
+    @abstractmethod
+    def release(self) -> None:
+        """See host.Claim."""
 
     @abstractmethod
     def _quarantining(self) -> Quarantine:

@@ -48,6 +48,10 @@ class GuardWindow(CheckedWindow):
         """Have its accesses recorded as those of a function."""
         self._note, self._source = recorder.note, source_of(device)
 
+    def reach_by(self, access: BarAccess) -> None:
+        """Have its BAR accessed so from now on."""
+        self._access = access
+
     def read(self, position: int, width: int) -> int:
         """See host.Window."""
         self._admit("read", position, width, width)

@@ -10,13 +10,13 @@ from pathlib import Path
 from rumpci.errors import BadURL
 from rumpci.guard import Guard
 from rumpci.host import Address
-from rumpci.hosts.keys import memory_size, scatter_seed
+from rumpci.hosts.keys import bank_count, memory_size, scatter_seed
 from rumpci.hosts.url import HostURL
 from rumpci.machines.uio.generic import GenericUioMachine
 from rumpci.machines.uio.machine import Options, UioMachine
 from rumpci.machines.uio.pages import HUGE
 
-KEYS = ("memory", "scatter", "check")
+KEYS = ("memory", "scatter", "check", "banks")
 _MEMORY_MAX = 1 << 34
 
 
@@ -30,14 +30,15 @@ def open_url(url: HostURL) -> Guard:
         return _generic(url)
     url.check_params(KEYS)
     memory = memory_size(url.params.get("memory", "16M"), HUGE, _MEMORY_MAX)
-    options = Options(-(-memory // HUGE) * HUGE, _on(url.params.get("check", "off")))
+    careful, banks = _on(url.params.get("check", "off")), bank_count(url.params.get("banks", "0"))
+    options = Options(-(-memory // HUGE) * HUGE, careful, banks)
     scatter = scatter_seed(url.params.get("scatter"))
     return Guard(UioMachine(addresses_of(url), options, url.text), scatter=scatter)
 
 
 def _generic(url: HostURL) -> Guard:
     """Devices by their nodes: no PCI, no DMA."""
-    url.check_params(())
+    url.check_params(("banks",))  # of no use: there is no DMA
     nodes = [Path(text) for text in url.place.split(",")]
     for node in nodes:
         if node.parent != Path("/dev"):

@@ -19,18 +19,20 @@ BANKS_START = 1 << 32
 _SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
 
 
-def make_banks(owner: contextlib.ExitStack, count: int) -> list[Bank]:
-    """`count` banks, one after the other from BANKS_START on; their files end with `owner`."""
+def make_banks(
+    owner: contextlib.ExitStack, count: int, start: int = BANKS_START, size: int = BANK_SIZE
+) -> list[Bank]:
+    """`count` banks, one after the other from `start` on; their files end with `owner`."""
     return [
-        Bank(_bank_file(owner, number), BANKS_START + number * BANK_SIZE, BANK_SIZE)
+        Bank(bank_file(owner, f"bank{number}", size), start + number * size, size)
         for number in range(count)
     ]
 
 
-def _bank_file(owner: contextlib.ExitStack, number: int) -> int:
+def bank_file(owner: contextlib.ExitStack, name: str, size: int) -> int:
     """A file that keeps its size: who gets it could else cut it, and kill whoever has it mapped."""
-    fd = os.memfd_create(f"bank{number}", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    fd = os.memfd_create(name, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     owner.callback(os.close, fd)
-    os.ftruncate(fd, BANK_SIZE)
+    os.ftruncate(fd, size)
     fcntl.fcntl(fd, fcntl.F_ADD_SEALS, _SEALS)
     return fd

@@ -93,12 +93,14 @@ class InterruptController(Protocol):
 class Bank:
     """Memory in a file of its own: the `size` bytes of `fd`, at physical addresses from `start`.
 
-    Whole pages, zeros at first; no other memory can be reached by the descriptor.
+    Whole pages, zeros at first; no other memory can be reached by the descriptor.  Pages that
+    are not adjacent are where `extents` say, all of them, and not at `start`.
     """
 
     fd: int
     start: int
     size: int
+    extents: Sequence[Extent] = ()
 
 
 @runtime_checkable

@@ -10,8 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from rumpci.errors import RumpciError
-from rumpci.guard.intr import GuardInterrupt
-from rumpci.host import Event
+from rumpci.host import Event, Interrupt
 from rumpci.pci4 import abi
 
 if TYPE_CHECKING:
@@ -27,7 +26,7 @@ _NONE = (0, 0, 0, 0)
 class Delivery:
     """One interrupt of a client's; `theirs` is the end of a socket pair that it is to get."""
 
-    def __init__(self, watcher: Watcher, interrupt: GuardInterrupt) -> None:
+    def __init__(self, watcher: Watcher, interrupt: Interrupt) -> None:
         self.interrupt = interrupt
         self._watcher = watcher
         self._waiting: deque[Event] = deque()

@@ -6,16 +6,15 @@ import contextlib
 import select
 from collections.abc import Callable, Iterator
 
-from rumpci.guard import Guard
-from rumpci.machines.machine import Mortal
+from rumpci.guard.served import Served
 from rumpci.pci4.server import Server
 
 
 class Life:
     """That of a guard's machine; one that is no program (Mortal) lives as long as we do."""
 
-    def __init__(self, guard: Guard) -> None:
-        self._machine = guard.machine if isinstance(guard.machine, Mortal) else None
+    def __init__(self, guard: Served) -> None:
+        self._machine = guard.mortal
 
     @property
     def over(self) -> bool:

@@ -9,9 +9,10 @@ from __future__ import annotations
 import fcntl
 import mmap
 import struct
+from typing import Any
 
 from rumpci.errors import BadRequest, RumpciError
-from rumpci.guard.claim import GuardClaim
+from rumpci.guard.holding import Holding
 from rumpci.guard.window import GuardWindow
 from rumpci.pci4 import abi
 from rumpci.pci4.checks import count
@@ -62,7 +63,7 @@ def _pass(session: Session, message: abi.WindowMap, window: GuardWindow) -> None
         session.passed = [mapping.fd]
 
 
-def shareable(claim: GuardClaim, window: GuardWindow) -> bool:
+def shareable(claim: Holding[Any], window: GuardWindow) -> bool:
     """Whether a client may have the window's descriptor: it can do no more with it than here.
 
     The descriptor is of the whole BAR, and for writing, whatever the window is.

@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterator
 from typing import Protocol, Self
 
 from rumpci.errors import TooMany
-from rumpci.guard import Guard
+from rumpci.guard.served import Served
 from rumpci.listen import Listener
 from rumpci.pci4.account import Account, Accounts
 from rumpci.pci4.connection import BUFFER, Closed, Connection
@@ -73,7 +73,7 @@ class Server:
 
     def __init__(
         self,
-        guard: Guard,
+        guard: Served,
         path: str | os.PathLike[str] | None = None,
         policy: Policy | None = None,
         *,

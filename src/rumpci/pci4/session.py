@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
 from rumpci.errors import BadRequest, NotSupported, RumpciError
-from rumpci.guard import Guard
-from rumpci.guard.claim import GuardClaim
 from rumpci.guard.dma.map import GuardMap
 from rumpci.guard.dma.memory import GuardMemory
+from rumpci.guard.holding import Holding
+from rumpci.guard.served import Served
 from rumpci.guard.window import GuardWindow
 from rumpci.host import Function
 from rumpci.host_dma import Fault
@@ -32,7 +32,7 @@ T = TypeVar("T")
 class Watcher(Protocol):
     """The part of a server that a session needs."""
 
-    guard: Guard
+    guard: Served
 
     def sessions(self) -> Iterable[Session]:
         """Those of all connections."""
@@ -52,7 +52,7 @@ class Held:
     """A claim of a session's, and the handles of what belongs to it."""
 
     handle: int
-    claim: GuardClaim
+    claim: Holding[Any]
     windows: set[int] = field(default_factory=set)
     interrupts: dict[int, Delivery] = field(default_factory=dict)
     memories: dict[int, GuardMemory] = field(default_factory=dict)
@@ -73,7 +73,7 @@ class Session:
     ) -> None:
         self.watcher, self.guard, self.name = watcher, watcher.guard, name
         self.account, self.rights, self.pid = account, rights, pid
-        self.private = bool(watcher.guard.machine.memory.banks)
+        self.private = watcher.guard.private
         self.greeted = False
         self.passed: Sequence[int] = ()  # descriptors that go with the answer
         self.handed: Sequence[Delivery] = ()  # whose descriptors are the client's alone then

@@ -9,7 +9,7 @@ from __future__ import annotations
 import fcntl
 import mmap
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from rumpci.cpu import Cpu, Handler
 
@@ -61,7 +61,7 @@ class BeatingCpu(Cpu):
         super()._failed(handler, error)
         self._on_failure(error)
 
-    def _wait(self, seconds: float, also: int | None = None) -> list[Handler]:
+    def _wait(self, seconds: float, also: int | None = None) -> Sequence[Handler]:
         self._begin()
         try:
             return super()._wait(seconds, also)

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import click
 
 from rumpci.errors import RumpciError
-from rumpci.guard import Guard
+from rumpci.guard.served import Served
 from rumpci.host import Address, Function
 from rumpci.listen import Listener
 from rumpci.pci4.policy import Rights
@@ -96,7 +96,7 @@ class Keeper:
         names: flight.Names,
     ) -> None:
         self._watcher, self._plan, self._server, self._names = watcher, plan, server, names
-        self._guard: Guard = server.guard
+        self._guard: Served = server.guard
         self.name, self.process = name, process
         self._rights = Given((), False, server.policy.limits, f"driver {name}")
         self.since = time.monotonic()

@@ -8,8 +8,8 @@ from collections.abc import Container, Sequence
 from dataclasses import dataclass, field
 
 from rumpci.errors import MachineDied
-from rumpci.guard import Guard
 from rumpci.guard.recorder import SIZE, Note, Quarantined
+from rumpci.guard.served import Served
 from rumpci.host import Address, InterruptInfo
 from rumpci.host_dma import DmaInfo, Fault
 from rumpci.supervisor import flight
@@ -32,7 +32,7 @@ class Snapshot:
     faults: Sequence[Fault]
 
 
-def snapshot(guard: Guard, devices: Container[Address]) -> Snapshot:
+def snapshot(guard: Served, devices: Container[Address]) -> Snapshot:
     """What is under way now with these devices; `total` is of all."""
     recorder = guard.recorder
     when, total = time.monotonic_ns(), recorder.total

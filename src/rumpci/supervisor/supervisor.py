@@ -18,7 +18,7 @@ import click
 
 from rumpci.autoconf import Console
 from rumpci.errors import NotSupported
-from rumpci.guard import Guard
+from rumpci.guard.served import Served
 from rumpci.listen import Listener
 from rumpci.nbd.server import listener
 from rumpci.pci4.life import Life
@@ -49,7 +49,7 @@ def run(plan: Plan, processes: Sequence[Process], open_guard: Callable[[], objec
     """
     with contextlib.ExitStack() as stack:
         guard = stack.enter_context(contextlib.closing(open_guard()))  # type: ignore[type-var]
-        if not isinstance(guard, Guard):
+        if not isinstance(guard, Served):
             raise NotSupported(
                 f"supervising drivers on {plan.work.host}", "its guard is another process",
                 "run it with --in-process",
@@ -67,7 +67,7 @@ class Supervisor:
     def __init__(
         self,
         plan: Plan,
-        guard: Guard,
+        guard: Served,
         server: Server,
         processes: Sequence[Process],
         disks: Listener | None = None,
@@ -310,7 +310,7 @@ class Supervisor:
         return list(self._guard.functions())
 
 
-def last_lines(guard: Guard, names: flight.Names, count: int) -> list[str]:
+def last_lines(guard: Served, names: flight.Names, count: int) -> list[str]:
     """The last operations of a guard, with a heading."""
     recorder = guard.recorder
     notes = recorder.last(count)

@@ -32,8 +32,8 @@ from rumpci.supervisor.work import Work
 from rumpci.tools import bind, nbd
 from rumpci.tools.load import load_drivers
 
-GUARDED = ("qemu", "model")
-"""Schemes whose guard is in the process that opens them."""
+GUARDED = ("qemu", "model", "uio", "vfio")
+"""Schemes whose guard, or the kernel's part of it, is in the process that opens them."""
 
 
 @dataclass(frozen=True)
@@ -185,12 +185,18 @@ def _supervise(task: Work, apart: Apart, service: nbd.Service | None) -> int:
         apart.keep, apart.pdb, apart.writes, service,
     )  # fmt: skip
     # a bank is one driver's for good, and which devices it gets can change with its file
-    banks = min(len(url.parse(task.host).devices()) * len(task.names), BANKS_MAX)
+    banks = min(_device_count(task.host) * len(task.names), BANKS_MAX)
     with ExitStack() as stack:
         processes = [stack.enter_context(closing(plan.start(name))) for name in task.names]
         from rumpci.supervisor import supervisor  # while the children import what they need
 
         return supervisor.run(plan, processes, lambda: open_host(task.host, banks=str(banks)))
+
+
+def _device_count(host: str) -> int:
+    """How many devices the text of a host names: of ours, or addresses or nodes of a kernel's."""
+    parsed = url.parse(host)
+    return len(parsed.place.split(",") if parsed.scheme in ("uio", "vfio") else parsed.devices())
 
 
 def run(job: Job, console: Console, seed: int | None) -> None:

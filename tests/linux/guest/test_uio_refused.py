@@ -22,7 +22,7 @@ from rumpci.errors import (
 from rumpci.host import Address, Feature
 from rumpci.host_dma import MemorySpec
 from rumpci.hosts import open_host, uio
-from tests.linux.binding import DEVICES, EDU, NVME, bind, group, unbind
+from tests.linux.binding import DEVICES, EDU, NVME, bind, unbind
 from tests.linux.guest.drivers import USER, told_as_user
 
 assert uio.KEYS, "imported before anybody gives up the right to read files"
@@ -90,7 +90,7 @@ def test_an_iommu_that_blocks_is_named() -> None:
         with contextlib.closing(open_host(f"uio:{NVME}")) as host:
             assert Feature.DMA not in host.features
             claim = host.claim(Address.parse(NVME), "one")
-            remedy = f"echo identity >/sys/kernel/iommu_groups/{group(NVME)}/type"
+            remedy = f"rumpci bind {NVME} uio_pci_generic --identity"
             with pytest.raises(NoDmaMemory, match=f"IOMMU blocks it.*{remedy}"):
                 claim.dma_alloc(MemorySpec(4096))
             assert claim.window(0, 0, 4096).read(0, 4) != 0xFFFF_FFFF

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from rumpci.errors import BadDma, DeadDma, DmaQuota, NoDmaMemory, RumpciError
 from rumpci.guard.dma.asked import SEGMENTS_MAX, plain_spec
 from rumpci.guard.dma.map import GuardMap
-from rumpci.guard.dma.memory import GuardMemory
+from rumpci.guard.dma.memory import AdoptedMemory, GuardMemory
 from rumpci.guard.dma.placing import Placing, check_spec, placed
 from rumpci.guard.recorder import Kind, source_of
 from rumpci.host import Address
@@ -86,7 +86,7 @@ class Client:
             self._check_quota(tried, check_spec(spec) * PAGE_SIZE)
             place = placed(self._placing, spec, self._mirror.scatter)
             try:
-                memory = GuardMemory(self, spec, place, self.pool)
+                memory = GuardMemory.of_pool(self, spec, place, self.pool)
             except BaseException as error:
                 self._placing.free(place)
                 if isinstance(error, OSError):
@@ -95,6 +95,21 @@ class Client:
                 raise
             self.memories.add(memory)
             self.bytes += memory.size
+            return memory
+
+    def adopt(self, spec: MemorySpec, page: int) -> AdoptedMemory:
+        """Bus addresses for memory of the client's own: see AdoptedMemory, host_dma.Adopter."""
+        spec = plain_spec(MemorySpec, spec)
+        with self.lock:
+            tried = f"letting a device reach {spec.size} bytes of {spec.name!r}"
+            self._check_live(tried)
+            self._check_quota(tried, 0)
+            check_spec(spec)
+            place = self._placing.reserve(spec)
+            if place is None:
+                raise NoDmaMemory(tried, "there are no bus addresses for it", "copy it")
+            memory = AdoptedMemory(self, spec, place, page)
+            self.memories.add(memory)
             return memory
 
     def map(self, spec: MapSpec) -> GuardMap:
@@ -121,7 +136,9 @@ class Client:
 
     def own(self, memory: DmaMemory) -> GuardMemory:
         """`memory` as this client's.  Raises BadDma (EINVAL) for another's."""
-        if type(memory) is GuardMemory and (memory in self.memories or not memory.live):
+        if (type(memory) is GuardMemory or type(memory) is AdoptedMemory) and (
+            memory in self.memories or not memory.live
+        ):
             return memory
         raise BadDma(
             f"loading memory for {self.who}", "it is not this function's", "allocate it by its tag"
@@ -186,14 +203,14 @@ class Client:
     def _end(self, memory: GuardMemory) -> bool:
         """Take memory from its process and off the books; whether nobody has it any more."""
         try:
-            memory.view.revoke()
+            memory.take()
         except OSError as error:
             log.warning("%s: %r stays out of use: %s", self.who, memory.spec.name, error)
             return False
         finally:
             memory.live = False
             self.memories.discard(memory)
-            self.bytes -= memory.size
+            self.bytes -= memory.charged
         return True
 
     # ---- listings --------------------------------------------------------------------

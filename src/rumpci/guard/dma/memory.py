@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left, insort
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 from operator import attrgetter
 from typing import TYPE_CHECKING, NamedTuple
@@ -39,17 +39,34 @@ _START = attrgetter("start")
 
 
 class GuardMemory:
-    """The seam's DmaMemory; `Client.alloc` makes it."""
+    """The seam's DmaMemory; `Client.alloc` and `Client.adopt` make it.
 
-    def __init__(self, client: Client, spec: MemorySpec, place: Place, pool: Pool) -> None:
+    `charged` is how much of it counts as its client's share of the pool.
+    """
+
+    view: SharedMemory
+
+    def __init__(
+        self, client: Client, spec: MemorySpec, place: Place, extents: Iterable[Extent]
+    ) -> None:
         self.spec, self.place, self._client = spec, place, client
         self.segments: Sequence[Segment] = place.segments
-        self.size = sum(size for _, size in place.segments)
-        self.extents = tuple(_extents(place))
+        self.size = self.charged = sum(size for _, size in place.segments)
+        self.extents = tuple(extents)
         self.loads: list[Load] = []  # by start
         self._longest = 0
         self.live = True
-        self.view = SharedMemory(pool.fd, pool.in_file(place.runs))
+
+    @classmethod
+    def of_pool(cls, client: Client, spec: MemorySpec, place: Place, pool: Pool) -> GuardMemory:
+        """Memory of a pool.  Raises OSError if it cannot be mapped."""
+        made = cls(client, spec, place, _extents(place))
+        made.view = SharedMemory(pool.fd, pool.in_file(place.runs))
+        return made
+
+    def take(self) -> None:
+        """Take it from its process.  Raises OSError."""
+        self.view.revoke()
 
     def free(self) -> None:
         """See host_dma.DmaMemory."""
@@ -142,6 +159,18 @@ class GuardMemory:
             if union is Direction.BOTH:  # it may be loaded ten thousand times
                 break
         return self._client.row("memory", self.spec.name, self.size, self.segments, union)
+
+
+class AdoptedMemory(GuardMemory):
+    """A client's own memory, pages from `page` on as its domain counts them; it stays theirs."""
+
+    def __init__(self, client: Client, spec: MemorySpec, place: Place, page: int) -> None:
+        ((addr, size),) = place.segments
+        super().__init__(client, spec, place, [Extent(0, addr, page, size)])
+        self.charged = 0
+
+    def take(self) -> None:
+        """See GuardMemory."""
 
 
 def cover(offset: int, size: int) -> tuple[int, int]:

@@ -40,6 +40,9 @@ class Placing(Protocol):
     def place(self, spec: MemorySpec, lengths: list[int]) -> Place | None:
         """Segments of `lengths` bytes, or None if there is no room for so long ones."""
 
+    def reserve(self, spec: MemorySpec) -> Place | None:
+        """A segment on the bus, and no memory behind it; None where one is the other."""
+
     def free(self, place: Place) -> None:
         """Give a place back."""
 
@@ -68,6 +71,11 @@ class Translated:
                 self._give(start, size)
             raise
         return Place(tuple(map(Segment, starts, lengths)), tuple(runs))
+
+    def reserve(self, spec: MemorySpec) -> Place | None:
+        """See Placing."""
+        start = self._take(spec, spec.size)
+        return None if start is None else Place((Segment(start, spec.size),), ())
 
     def free(self, place: Place) -> None:
         """See Placing."""
@@ -113,6 +121,11 @@ class Identity:
             return None
         segments = tuple(map(Segment, starts, lengths))
         return Place(segments, tuple((start, size) for start, size in segments))
+
+    def reserve(self, spec: MemorySpec) -> Place | None:
+        """See Placing."""
+        del spec
+        return None
 
     def free(self, place: Place) -> None:
         """See Placing: the function may still write it, so it stays the function's."""

@@ -61,8 +61,9 @@ class Pool:
     @classmethod
     def of_bank(cls, bank: Bank) -> Pool:
         """A bank, for one client, which may have all of it."""
-        extent, end = Extent(bank.start, 0, bank.size), bank.start + bank.size
-        pool = cls(bank.fd, bank.size, [extent], [(bank.start, end)])
+        extents = bank.extents or [Extent(bank.start, 0, bank.size)]
+        usable = [(start, start + size) for start, _, size in extents]
+        pool = cls(bank.fd, bank.size, extents, usable)
         pool.share = pool.size
         return pool
 

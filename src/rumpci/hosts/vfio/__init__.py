@@ -18,12 +18,12 @@ import re
 
 from rumpci.errors import BadURL
 from rumpci.host import Address
-from rumpci.hosts.keys import memory_size, scatter_seed
+from rumpci.hosts.keys import bank_count, memory_size, scatter_seed
 from rumpci.hosts.url import HostURL
 from rumpci.hosts.vfio.group import CONTAINERS, Options
 from rumpci.hosts.vfio.host import VfioHost
 
-KEYS = ("memory", "scatter", "noiommu", "unmap", "via")
+KEYS = ("memory", "scatter", "noiommu", "unmap", "via", "banks")
 _MEMORY_MIN, _MEMORY_MAX = 1 << 20, 1 << 40
 
 
@@ -47,7 +47,8 @@ def open_url(url: HostURL) -> VfioHost:
         raise BadURL(f"via={via}", "no such way", f"write one of: {', '.join(CONTAINERS)}")
     if noiommu and "via" in url.params:
         raise BadURL(f"via={via}", "without an IOMMU there is one way", "leave via= out")
-    options = Options(memory, scatter, noiommu, _lazy(url.params), via)
+    banks = bank_count(url.params.get("banks", "0"))
+    options = Options(memory, scatter, noiommu, _lazy(url.params), via, banks)
     return VfioHost(url.text, addresses, options)
 
 

@@ -9,14 +9,19 @@ from collections.abc import Callable
 
 from rumpci import pcireg as pr
 from rumpci.errors import DeadWindow, MachineDied
+from rumpci.guard.admit import Range
+from rumpci.guard.dma.memory import AdoptedMemory
 from rumpci.guard.holding import Holding
 from rumpci.guard.quarantine import Quarantine
 from rumpci.guard.recorder import Recorder
 from rumpci.guard.shimrun import ShimRunner
+from rumpci.guard.window import GuardWindow
 from rumpci.host import Function
+from rumpci.host_dma import MemorySpec
 from rumpci.hosts.vfio.device import Notices, VfioDevice
 from rumpci.hosts.vfio.group import Mirrored
 from rumpci.hosts.vfio.interrupts import VfioInterrupt, VfioInterrupts
+from rumpci.hosts.vfio.region import MappedBar
 from rumpci.hosts.vfio.reset import hot_reset, reset_function
 from rumpci.machines.machine import Memory
 
@@ -40,13 +45,15 @@ class VfioClaim(Holding[VfioInterrupt]):
         on_release: Callable[[VfioClaim], None],
         recorder: Recorder,
         unit: Callable[[str], int],
+        private: str | None = None,
     ) -> None:
         super().__init__(device, function, who, recorder, threading.RLock())
         self.device, self._on_release = device, on_release
         self._gone = ""
         self.interrupts = VfioInterrupts(device, self._shim_runner, unit)
         self.notices = Notices(device, self.lose)
-        self._attach(mirror)
+        self._attach(mirror, private)
+        self.adopt_min = mirror.adopt_min
 
     def conf_write(self, reg: int, value: int) -> None:
         """See host.Claim."""
@@ -54,6 +61,16 @@ class VfioClaim(Holding[VfioInterrupt]):
             if self._stops_decoding(reg, value):
                 self._windows.trap()
             super().conf_write(reg, value)
+
+    def _map(self, window: GuardWindow, closed: list[Range]) -> None:
+        super()._map(window, closed)
+        if window.mapping is not None:
+            bar = self.device.bar(window.bar)
+            window.reach_by(MappedBar(window.mapping, bar, window.offset))
+
+    def dma_adopt(self, address: int, spec: MemorySpec) -> AdoptedMemory:
+        """See host_dma.Adopter."""
+        return self._mirror.adopt(self.dma, address, spec)
 
     def reset(self, hot: dict[int, int] | None = None) -> str:
         """Reset the function: its windows and interrupts die, its DMA stays; how it was done.

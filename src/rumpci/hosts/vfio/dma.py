@@ -2,59 +2,69 @@
 
 The mirror is the guard's (guard/dma): what is allocated, loaded and where is decided and
 noted there.  What it grants becomes a map of the container, and what it revokes is unmapped.
-A page's number is its offset in the memory's file.
+A page's number is its offset in the memory's file; of other memory of this process, which a driver
+loads as it is, it is OWN and its address.
 """
 
 from __future__ import annotations
 
 import contextlib
-import mmap
-import os
+import sys
 from collections.abc import Collection, Iterator, Sequence
 from functools import cached_property
 
-from rumpci._dma import SharedMemory
-from rumpci.errors import MachineDied
+from rumpci._dma import SharedMemory, populate
+from rumpci.errors import MachineDied, NoDmaMemory
+from rumpci.guard.dma.client import Client
+from rumpci.guard.dma.memory import AdoptedMemory
 from rumpci.guard.dma.mirror import Mirror
 from rumpci.guard.dma.placing import Placing, Translated, bus_space_of
 from rumpci.guard.dma.pool import Pool
 from rumpci.guard.dma.space import Space
 from rumpci.guard.recorder import Recorder
 from rumpci.host import Address
-from rumpci.host_dma import PAGE_SIZE, Direction, Grant
+from rumpci.host_dma import PAGE_SIZE, Direction, Grant, MemorySpec
 from rumpci.hosts.vfio.container import Container
 from rumpci.hosts.vfio.maps import KernelMaps
+from rumpci.machines.bank import make_banks
 from rumpci.machines.kernellog import KernelLog
 from rumpci.machines.machine import Bank, Domain, IommuFault, PageSource
 from rumpci.machines.requester import source
 
+OWN = 1 << 56
+"""Above all addresses of a process."""
+ADOPT_MIN = 64 << 10
+"""From so many bytes on the kernel maps a driver's own memory: what is smaller is copied sooner."""
+
 
 class Memory:
-    """See machine.Memory: a file of this process; only what is used of it takes memory.
+    """See machine.Memory: files of this process; only what is used of them takes memory.
 
-    `address` is where all of it is mapped, for the kernel to find the pages.
+    All of them are mapped, for the kernel to find the pages: the first, which is the
+    machine's own memory, and as many `banks`, each as large.
     """
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, banks: int = 0) -> None:
         self.size = -(-size // PAGE_SIZE) * PAGE_SIZE
         self.usable: Sequence[tuple[int, int]] = [(0, self.size)]
-        self.banks: Sequence[Bank] = ()
-        self.fd = os.memfd_create("rumpci-vfio", os.MFD_CLOEXEC)
-        try:
-            os.ftruncate(self.fd, self.size)
-            self._all = mmap.mmap(self.fd, self.size)
-            self._whole = SharedMemory(self.fd, [(0, self.size)])
-        except BaseException:
-            os.close(self.fd)
-            raise
-        with contextlib.suppress(OSError):  # huge pages where shmem_enabled is "advise"
-            self._all.madvise(mmap.MADV_HUGEPAGE)
-        self.address = self._whole.address
+        self.banks: Sequence[Bank]
+        with contextlib.ExitStack() as files:
+            first, *rest = make_banks(files, 1 + banks, 0, self.size)
+            self.fd, self.banks = first.fd, tuple(rest)
+            self._mapped = [SharedMemory(bank.fd, [(0, bank.size)]) for bank in (first, *rest)]
+            self._files = files.pop_all()
+
+    def vaddr(self, page: int) -> int:
+        """Where a page is in this process."""
+        if page >= OWN:
+            return page - OWN
+        number, offset = divmod(page, self.size)
+        return self._mapped[number].address + offset
 
     def close(self) -> None:
         """Let the memory go."""
-        self._all.close()
-        os.close(self.fd)
+        self._mapped.clear()
+        self._files.close()
 
 
 class ContainerIommu:
@@ -80,8 +90,7 @@ class ContainerIommu:
     def attach(self, address: Address, pages: PageSource | None = None) -> Domain:
         """See machine.Iommu."""
         del pages
-        base = self._memory.address
-        maps = KernelMaps(self._container, lambda page: base + page, lazy=self._lazy)
+        maps = KernelMaps(self._container, self._memory.vaddr, lazy=self._lazy)
         domain = ContainerDomain(maps, lambda: self._domains.pop(address, None))
         self._domains[address] = domain
         return domain
@@ -118,7 +127,17 @@ class ContainerDomain:
         self._on_detach = on_detach
 
     def grant(self, addr: int, page: int, size: int, direction: Direction) -> None:
-        """See machine.Domain."""
+        """See machine.Domain.
+
+        What is only to be read the kernel pins as it is (before Linux 6.2): pages that nobody
+        has written yet would be replaced by the first write, and the device not told.
+        """
+        if page >= OWN and direction is Direction.WRITE and not populate(page - OWN, size):
+            raise NoDmaMemory(
+                f"letting a device reach {size:#x} bytes at {page - OWN:#x} of this process",
+                "they cannot be written",
+                "copy them",
+            )
         self.maps.grant(addr, page, size, direction)
 
     def revoke(self, ranges: Sequence[tuple[int, int]], *, wait: bool = True) -> None:
@@ -151,15 +170,16 @@ class GroupMirror(Mirror):
     def __init__(
         self,
         container: Container,
-        size: int,
+        memory: Memory,
         kernel: KernelLog,
         recorder: Recorder,
         scatter: int | None = None,
         *,
         lazy: bool = False,
     ) -> None:
-        self.memory = Memory(size)
+        self.memory = memory
         self.iommu = ContainerIommu(container, self.memory, kernel, lazy=lazy)
+        self.adopt_min = sys.maxsize if lazy else ADOPT_MIN  # lazy, only the first load maps
         try:
             super().__init__(self, scatter, recorder)
         except BaseException:
@@ -173,6 +193,10 @@ class GroupMirror(Mirror):
     def _domain(self, device: Address, pool: Pool) -> tuple[Domain, Placing]:
         """See Mirror."""
         return self.iommu.attach(device), Translated(pool, self._space)
+
+    def adopt(self, client: Client, address: int, spec: MemorySpec) -> AdoptedMemory:
+        """See host_dma.Adopter."""
+        return client.adopt(spec, OWN + address)
 
     def close(self) -> None:
         """See Mirror."""

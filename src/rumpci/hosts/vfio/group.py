@@ -9,7 +9,7 @@ from pathlib import Path
 
 from rumpci.guard.recorder import Recorder
 from rumpci.hosts.vfio.container import Container, Opener, Type1Container
-from rumpci.hosts.vfio.dma import GroupMirror
+from rumpci.hosts.vfio.dma import GroupMirror, Memory
 from rumpci.hosts.vfio.iommufd import IommufdContainer
 from rumpci.hosts.vfio.noiommu import NoIommuContainer, PhysicalMirror
 from rumpci.machines.kernellog import KernelLog
@@ -29,7 +29,8 @@ Mirrored = GroupMirror | PhysicalMirror
 class Options:
     """What the URL says: bytes of DMA memory of a group, the seed of scatter mode.
 
-    `lazy`: maps stay after unload, until their memory is freed.
+    `lazy`: maps stay after unload, until their memory is freed.  A group has `banks` of as
+    much memory, besides.
     """
 
     memory: int
@@ -37,6 +38,7 @@ class Options:
     noiommu: bool = False
     lazy: bool = False
     via: str = "group"
+    banks: int = 0
     root: Path = Path("/")
 
 
@@ -58,14 +60,17 @@ class Group:
             if options.noiommu:
                 opener: Opener = NoIommuContainer(found, options.root)
                 made.callback(opener.close)
-                mirror = PhysicalMirror(found, options.memory, recorder, options.scatter)
+                mirror = PhysicalMirror(
+                    found, options.memory, recorder, options.scatter, banks=options.banks
+                )
                 made.pop_all()
                 return cls(str(found.group), opener, mirror)
             container = CONTAINERS[options.via](found, options.root)
             made.callback(container.close)
             translated = GroupMirror(
-                container, options.memory, kernel, recorder, options.scatter, lazy=options.lazy
-            )
+                container, Memory(options.memory, options.banks), kernel, recorder,
+                options.scatter, lazy=options.lazy,
+            )  # fmt: skip
             made.pop_all()
             return cls(str(found.group), container, translated)
 

@@ -6,7 +6,7 @@ import contextlib
 import itertools
 import logging
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 
 from rumpci.errors import DeviceBusy, HostRefused, NoSuchDevice, RumpciError
 from rumpci.guard.claims import FunctionClaims
@@ -14,6 +14,7 @@ from rumpci.guard.recorder import Recorder
 from rumpci.host import Address, Feature, Function, Holder, InterruptInfo, Space
 from rumpci.host_dma import DmaInfo, DmaUsage, Grant
 from rumpci.hosts.vfio import errors, noiommu
+from rumpci.hosts.vfio.books import GroupBooks
 from rumpci.hosts.vfio.claim import VfioClaim
 from rumpci.hosts.vfio.device import VfioDevice
 from rumpci.hosts.vfio.group import Group, Mirrored, Options
@@ -143,13 +144,13 @@ class VfioHost:
                 self._leave(group)
         return b""
 
-    def claim(self, address: Address, who: str) -> VfioClaim:
-        """See host.Host."""
+    def claim(self, address: Address, who: str, *, private: str | None = None) -> VfioClaim:
+        """See host.Host, and served.Served for `private`."""
         with self._lock:
             found = self._claimable(address, who)
             group = self._enter(found)
             try:
-                claim = self._open(found, who, group)
+                claim = self._open(found, who, group, private)
             except BaseException:
                 self._leave(group)
                 raise
@@ -158,14 +159,14 @@ class VfioHost:
             self._watch.add(claim.notices)
             return claim
 
-    def _open(self, found: SysFunction, who: str, group: Group) -> VfioClaim:
+    def _open(self, found: SysFunction, who: str, group: Group, private: str | None) -> VfioClaim:
         fd = group.container.open_device(found)
         device = VfioDevice(found, fd)
         try:
             return VfioClaim(
                 device, found.function(), who, group.mirror,
                 lambda claim: self._released(claim, group), self.recorder,
-                lambda _kind: next(self._units),
+                lambda _kind: next(self._units), private,
             )  # fmt: skip
         except BaseException as error:
             device.close()
@@ -210,6 +211,26 @@ class VfioHost:
             self._watch.remove(claim.notices)
             self._claims.remove(claim.function.address, claim)
             self._leave(group)
+
+    # ---- for who serves it: guard/served.py ---------------------------------------------
+
+    mortal = None
+
+    @property
+    def private(self) -> bool:
+        """See served.Served."""
+        return self._options.banks > 0
+
+    @property
+    def mirror(self) -> GroupBooks:
+        """See served.Served."""
+        return GroupBooks(self._mirrors)
+
+    def stop_mastering(self, addresses: Container[Address]) -> None:
+        """See served.Served."""
+        for at, claim in self._claims.all().items():
+            if at in addresses:
+                claim.stop_mastering()
 
     # ---- listings ----------------------------------------------------------------------
 

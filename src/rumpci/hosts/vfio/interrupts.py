@@ -10,8 +10,6 @@ anybody else: a line stays masked until this process unmasks it.
 
 from __future__ import annotations
 
-import os
-import select
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 
@@ -21,6 +19,7 @@ from rumpci.guard.held import Allocator, HeldInterrupt, release_all
 from rumpci.guard.msi import check_can_send, check_no_shim
 from rumpci.guard.shimrun import ShimRunner
 from rumpci.host import Event, IntrType
+from rumpci.hosts.vfio._eventfd import EventFd
 from rumpci.hosts.vfio.abi import Irq
 from rumpci.hosts.vfio.device import VfioDevice
 
@@ -36,49 +35,40 @@ class VfioInterrupt(HeldInterrupt):
         super().__init__(device.function.address, index, name)
         self.type = type_
         self._device = device
-        self._fd = _eventfd()
-        self._poll = select.poll()
-        self._poll.register(self._fd, select.POLLIN)
+        self._events = EventFd()
+        self.ready: Callable[[], bool] = self._events.ready
+        """See host.Interrupt: what is there is taken, which is what asking costs."""
 
     def fileno(self) -> int:
         """See host.Interrupt."""
         self._check_allocated("fileno")
-        return self._fd
-
-    def ready(self) -> bool:
-        """See host.Interrupt: an eventfd takes a system call to ask."""
-        return self.established and bool(self._poll.poll(0))
+        return self._events.fd
 
     def arm(self) -> bool:
-        """See host.Interrupt: the descriptor is never silent."""
-        return self.ready()
+        """See host.Interrupt."""
+        return self.established and self._events.arm()
 
     def read(self) -> list[Event]:
         """See host.Interrupt."""
         self._check_allocated("reading")
-        if not self.established:
-            return []
-        try:
-            count = os.eventfd_read(self._fd)
-        except BlockingIOError:
-            return []
-        return self._events(count)
+        count = self._events.take() if self.established else 0
+        return self._fired(count) if count else []
 
     def wake(self) -> None:
         """Stop it for good; if it is established, one event more can be read."""
         if self.established:
             self._stop()
-            os.eventfd_write(self._fd, 1)
+            self._events.add(1)
 
     @abstractmethod
-    def _events(self, count: int) -> list[Event]:
+    def _fired(self, count: int) -> list[Event]:
         """What it means that it fired `count` times."""
 
     def _discard(self) -> None:
-        _drain(self._fd)
+        self._events.drain()
 
     def _close(self) -> None:
-        os.close(self._fd)
+        self._events.close()
 
     def _event(self, count: int, status: tuple[int, ...] = ()) -> Event:
         self._sequence += 1
@@ -115,12 +105,12 @@ class Intx(VfioInterrupt):
 
     def _start(self, shim: bytes | None) -> None:
         self._shim.load(shim, str(self))
-        self._device.set_trigger(Irq.INTX, 0, [self._fd])
+        self._device.set_trigger(Irq.INTX, 0, [self._events.fd])
 
     def _stop(self) -> None:
         self._device.disable(Irq.INTX)
 
-    def _events(self, count: int) -> list[Event]:
+    def _fired(self, count: int) -> list[Event]:
         if self.masked:  # it fired just before `mask`: the line is held, so it will again
             return []
         if not self._shim.loaded:
@@ -173,16 +163,16 @@ class Message(VfioInterrupt):
     def __init__(self, vectors: Vectors, index: int, name: str) -> None:
         super().__init__(vectors.device, vectors.type, index, name)
         self._vectors = vectors
-        self._parked = _eventfd()
+        self._parked = EventFd()
 
     def unmask(self) -> None:
         """See host.Interrupt."""
         self._check_established("unmasking")
         if self.masked:
             self.masked = False
-            self._vectors.set(self.index, self._fd)
-            if count := _drain(self._parked):
-                os.eventfd_write(self._fd, count)
+            self._vectors.set(self.index, self._events.fd)
+            if count := self._parked.drain():
+                self._events.add(count)
 
     def mask(self) -> None:
         """See host.Interrupt.  What comes until `unmask` is kept."""
@@ -190,15 +180,12 @@ class Message(VfioInterrupt):
         if not self._maskable():
             raise NotSupported(f"masking {self}", "this MSI has no mask bits", _MASK_REMEDY)
         self.masked = True
-        self._vectors.set(self.index, self._parked)
+        self._vectors.set(self.index, self._parked.fd)
 
     def pending(self) -> bool:
         """See host.Interrupt."""
         self._check_allocated("asking")
-        if not (count := _drain(self._parked)):
-            return False
-        os.eventfd_write(self._parked, count)
-        return True
+        return self._parked.arm()
 
     def _maskable(self) -> bool:
         """Whether the function holds back what comes while the kernel exchanges the eventfd."""
@@ -211,18 +198,27 @@ class Message(VfioInterrupt):
         check_no_shim(shim, str(self))
         command = self._device.conf_read(pr.PCI_COMMAND_STATUS_REG)
         check_can_send(self.type, command, str(self))
-        self._vectors.set(self.index, self._fd)
+        self._vectors.set(self.index, self._events.fd)
 
     def _stop(self) -> None:
         self._vectors.unset(self.index)
-        _drain(self._parked)
+        self._parked.drain()
 
-    def _events(self, count: int) -> list[Event]:
+    def read(self) -> list[Event]:
+        """See host.Interrupt; all in one, as its time is that from the message to the handler."""
+        if self.established and (count := self._events.take()):
+            self._sequence = sequence = self._sequence + 1
+            self.total += count
+            return [Event(sequence, self.index, count)]
+        self._check_allocated("reading")
+        return []
+
+    def _fired(self, count: int) -> list[Event]:
         return [self._event(count)]
 
     def _close(self) -> None:
         super()._close()
-        os.close(self._parked)
+        self._parked.close()
 
 
 class VfioInterrupts(Allocator[VfioInterrupt]):
@@ -259,15 +255,3 @@ class VfioInterrupts(Allocator[VfioInterrupt]):
         """The device is gone: let none come, and whoever waits for one look at the device."""
         for interrupt in self.held:
             interrupt.wake()
-
-
-def _eventfd() -> int:
-    return os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-
-
-def _drain(fd: int) -> int:
-    """What an eventfd has counted; it counts from 0 again."""
-    try:
-        return os.eventfd_read(fd)
-    except BlockingIOError:
-        return 0

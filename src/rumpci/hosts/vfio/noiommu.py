@@ -10,10 +10,14 @@ Source: Linux, drivers/vfio/Kconfig (VFIO_NOIOMMU) and drivers/vfio/vfio_main.c.
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
+from rumpci.guard.dma.client import Client
+from rumpci.guard.dma.memory import AdoptedMemory
 from rumpci.guard.dma.mirror import Mirror
 from rumpci.guard.recorder import Recorder
+from rumpci.host_dma import MemorySpec
 from rumpci.hosts.vfio import errors
 from rumpci.hosts.vfio.abi import IommuType
 from rumpci.hosts.vfio.container import GroupContainer
@@ -52,16 +56,22 @@ class PhysicalMirror(Mirror):
     """The mirror of one function: what it may be told of, and nothing that keeps it there."""
 
     def __init__(
-        self, function: SysFunction, size: int, recorder: Recorder, scatter: int | None = None
-    ) -> None:
+        self, function: SysFunction, size: int, recorder: Recorder, scatter: int | None = None,
+        *, banks: int = 0,
+    ) -> None:  # fmt: skip
         whole = -(-size // HUGE) * HUGE
-        self.memory = UioMemory(whole, {function.address: function})
+        self.memory = UioMemory(whole, {function.address: function}, banks=banks)
         self.iommu = None
+        self.adopt_min = sys.maxsize  # nothing keeps other memory where it is
         try:
             super().__init__(self, scatter, recorder)
         except BaseException:
             self.memory.close()
             raise
+
+    def adopt(self, client: Client, address: int, spec: MemorySpec) -> AdoptedMemory:
+        """See host_dma.Adopter: it always refuses."""
+        return client.adopt(spec, address)
 
     def close(self) -> None:
         """See Mirror."""

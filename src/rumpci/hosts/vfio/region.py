@@ -11,16 +11,67 @@ import errno
 import fcntl
 import mmap
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from rumpci._native import Mapping
+from rumpci._native import Mapping, fence
 from rumpci.errors import NotSupported
 from rumpci.host_dma import PAGE_SIZE
 from rumpci.hosts.vfio import abi
 from rumpci.hosts.vfio.abi import Request
+from rumpci.machines.machine import BarAccess
 
 _ANSWER = 4096
 Range = tuple[int, int]
+
+
+class MappedBar:
+    """A BAR by a window's own mapping of it, from `offset` on; elsewhere, and later, by `bar`.
+
+    Who is served the window has each of its accesses made here: in one, of 8 bytes, too.
+    """
+
+    def __init__(self, mapping: Mapping, bar: BarAccess, offset: int) -> None:
+        self._mapping, self._bar, self._offset = mapping, bar, offset
+
+    def read(self, offset: int, width: int) -> int:
+        """See machine.BarAccess."""
+        value = self._mapping.read(offset - self._offset, width)
+        return self._bar.read(offset, width) if value is None else value
+
+    def write(self, offset: int, width: int, value: int) -> None:
+        """See machine.BarAccess."""
+        if not self._mapping.write(offset - self._offset, width, value):
+            self._bar.write(offset, width, value)
+
+    def read_many(self, offset: int, width: int, count: int, step: int) -> bytes:
+        """See machine.BarAccess."""
+        return read_each(self.read, offset, width, count, step)
+
+    def write_many(self, offset: int, width: int, step: int, data: bytes) -> None:
+        """See machine.BarAccess."""
+        write_each(self.write, offset, width, step, data)
+
+    def barrier(self) -> None:
+        """See machine.BarAccess."""
+        fence()
+        self._bar.barrier()
+
+
+def read_each(
+    read: Callable[[int, int], int], offset: int, width: int, count: int, step: int
+) -> bytes:
+    """See machine.BarAccess.read_many, by single reads."""
+    return b"".join(read(offset + i * step, width).to_bytes(width, "little") for i in range(count))
+
+
+def write_each(
+    write: Callable[[int, int, int], None], offset: int, width: int, step: int, data: bytes
+) -> None:
+    """See machine.BarAccess.write_many, by single writes."""
+    for i in range(len(data) // width):
+        value = int.from_bytes(data[i * width : (i + 1) * width], "little")
+        write(offset + i * step, width, value)
 
 
 @dataclass(frozen=True)
@@ -70,16 +121,11 @@ class Region:
 
     def read_many(self, offset: int, width: int, count: int, step: int) -> bytes:
         """See machine.BarAccess."""
-        read = self.read
-        return b"".join(
-            read(offset + i * step, width).to_bytes(width, "little") for i in range(count)
-        )
+        return read_each(self.read, offset, width, count, step)
 
     def write_many(self, offset: int, width: int, step: int, data: bytes) -> None:
         """See machine.BarAccess."""
-        for i in range(len(data) // width):
-            value = int.from_bytes(data[i * width : (i + 1) * width], "little")
-            self.write(offset + i * step, width, value)
+        write_each(self.write, offset, width, step, data)
 
     def barrier(self) -> None:
         """See machine.BarAccess: a pwrite has left the processor when it returns.

@@ -109,12 +109,11 @@ def unplugged(tried: str, address: Address) -> NoSuchDevice:
 
 def blocked_by_iommu(tried: str, function: SysFunction, kind: str) -> NoDmaMemory:
     """The function's IOMMU group translates, and no program can map anything there."""
-    path = f"/sys/kernel/iommu_groups/{function.group}/type"
     return NoDmaMemory(
         tried,
         f"the IOMMU blocks it: the default domain of its group {function.group} is {kind}",
-        f"use vfio:, which maps memory; or, to let it reach everything: unbind it, "
-        f"`echo identity >{path}`, and bind it again; or boot with iommu=pt",
+        "use vfio:, which maps memory; or, to let it reach everything: "
+        f"`rumpci bind {function.address} uio_pci_generic --identity`; or boot with iommu=pt",
     )
 
 

@@ -30,11 +30,12 @@ _EXTENDED = 4096
 class Options:
     """What the URL says: bytes of memory for DMA; whether each load looks where its pages are.
 
-    `root` is where /sys and /dev are.
+    There are `banks` of as much memory, besides.  `root` is where /sys and /dev are.
     """
 
     memory: int
     careful: bool = False
+    banks: int = 0
     root: Path = Path("/")
 
 
@@ -58,7 +59,9 @@ class UioMachine:
             # numbers, and so ends bus mastering before it frees what devices write to.
             self.interrupts = UioInterrupts([self._line(at, opened) for at in addresses])
             opened.callback(self.interrupts.close)
-            self.memory = UioMemory(options.memory, self._named, careful=options.careful)
+            self.memory = UioMemory(
+                options.memory, self._named, careful=options.careful, banks=options.banks
+            )
             opened.callback(self.memory.close)
             self._opened = opened.pop_all()
         self.features = self._features()

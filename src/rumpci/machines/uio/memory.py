@@ -22,19 +22,22 @@ class UioMemory:
 
     Where there can be none, it is empty, and `admit` says why.  `careful` looks at every load
     whether the pages are still in their place; where they are not pinned, it does anyway.
+    Each of the `banks` has as many bytes, besides.
     """
 
-    banks: Sequence[Bank] = ()
-
     def __init__(
-        self, size: int, functions: Mapping[Address, SysFunction], *, careful: bool = False
-    ) -> None:
+        self, size: int, functions: Mapping[Address, SysFunction], *, careful: bool = False,
+        banks: int = 0,
+    ) -> None:  # fmt: skip
         self.size, self.careful = size, careful
         self._refused: dict[Address, NoDmaMemory] = {}
         for address, function in functions.items():
             if refusal := _blocked(function):
                 self._refused[address] = refusal
-        self.pages = self._wire(functions)
+        self.pages, self._more = self._wire(functions, banks)
+        self.banks: Sequence[Bank] = [
+            Bank(more.fd, 0, more.size, more.extents) for more in self._more
+        ]
         self.extents: Sequence[Extent] = self.pages.extents if self.pages else ()
         self.usable: Sequence[tuple[int, int]] = [
             (start, start + size) for start, _, size in self.extents
@@ -44,16 +47,24 @@ class UioMemory:
         if self.pages and not self.pages.pinned:
             self.careful = True
 
-    def _wire(self, functions: Mapping[Address, SysFunction]) -> WiredPages | None:
-        """The pages, if they can be had and anybody can use them."""
-        rest = functions.keys() - self._refused.keys()
+    def _wire(
+        self, functions: Mapping[Address, SysFunction], banks: int
+    ) -> tuple[WiredPages | None, list[WiredPages]]:
+        """The pages, and those of the banks, if they can be had and anybody can use them."""
+        rest, made = functions.keys() - self._refused.keys(), list[WiredPages]()
         if not rest:
-            return None
+            return None, []
         try:
-            return WiredPages(self.size)
-        except NoDmaMemory as error:
+            for _ in range(1 + banks):
+                made.append(WiredPages(self.size))
+        except BaseException as error:
+            for pages in made:
+                pages.close()
+            if not isinstance(error, NoDmaMemory):
+                raise
             self._refused |= dict.fromkeys(rest, error)
-            return None
+            return None, []
+        return made[0], made[1:]
 
     @property
     def refusals(self) -> list[NoDmaMemory]:
@@ -69,15 +80,17 @@ class UioMemory:
         """See machine.Wired."""
         if self.pages is None or not self.careful:
             return
-        for extent in within(self.extents, start, size):
-            if not self.pages.stays(extent):
-                raise errors.moved(start, size)
+        for pages in (self.pages, *self._more):
+            for extent in within(pages.extents, start, size):
+                if not pages.stays(extent):
+                    raise errors.moved(start, size)
 
     def close(self) -> None:
         """Give it back.  Closing twice does nothing."""
         fd, self.fd = self.fd, -1
         if self.pages:
-            self.pages.close()
+            for pages in (self.pages, *self._more):
+                pages.close()
         elif fd >= 0:
             os.close(fd)
 

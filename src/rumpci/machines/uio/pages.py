@@ -23,6 +23,7 @@ from collections.abc import Iterable, Iterator
 
 from rumpci.errors import NoDmaMemory
 from rumpci.host_dma import PAGE_SIZE
+from rumpci.machines.bank import bank_file
 from rumpci.machines.machine import Extent
 from rumpci.machines.uio import errors
 
@@ -55,10 +56,8 @@ class WiredPages:
     def __init__(self, size: int) -> None:
         self.size = size
         self._resources = contextlib.ExitStack()
-        self.fd = os.memfd_create("rumpci-uio", os.MFD_CLOEXEC)
-        self._resources.callback(os.close, self.fd)
+        self.fd = bank_file(self._resources, "rumpci-uio", size)
         try:
-            os.ftruncate(self.fd, size)
             self._base = self._map()
             self._pagemap = self._open_pagemap()
             self._fill()

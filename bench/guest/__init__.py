@@ -1,0 +1,1 @@
+"""What `bench.linux` runs in its guest: `python -m bench.guest [PART...]`."""

@@ -1,0 +1,8 @@
+class Event:
+    sequence: int
+    vector: int
+    count: int
+    status: tuple[int, ...]
+    def __init__(
+        self, sequence: int, vector: int, count: int, status: tuple[int, ...] = ()
+    ) -> None: ...
