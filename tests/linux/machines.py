@@ -22,10 +22,13 @@ MORE = (*DEVICES, "edu,addr=14", "edu,addr=15.0,multifunction=on", "virtio-seria
 MORE_BOUND = (*ALL, "0000:00:14.0=vfio-pci")
 MONITOR = (
     *("-chardev", "socket,id=monitor,server=on,wait=off,path={job}/monitor"),
-    *("-mon", "chardev=monitor,mode=readline"),
+    *("-mon", "chardev=monitor,mode=control"),
     *("-chardev", "socket,id=asked,path={job}/monitor"),
 )
-"""QEMU's monitor, which connects to itself: the guest has it on a serial line."""
+"""QEMU's monitor (QMP), which is connected to a serial line of the guest."""
+
+PORT = "pcie-root-port,x-speed=2_5,x-pcie-lnksta-dllla=off"
+"""It does not promise to tell when its link is up: after a reset of its bus, QEMU's never does."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +90,7 @@ MACHINES = {
     ),
     "ports": Machine(
         devices=(
-            *(f"pcie-root-port,id=port{n},chassis={n},addr={15 + n:x}" for n in (1, 2)),
+            *(f"{PORT},id=port{n},chassis={n},addr={15 + n:x}" for n in (1, 2)),
             *("nvme,serial=guest,drive=nvme,bus=port1", "e1000e,id=nic,bus=port2"),
             "pci-serial,chardev=asked,addr=12",
         ),

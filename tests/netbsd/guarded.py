@@ -11,6 +11,8 @@ from typing import Any
 
 from rumpci import pcireg as pr
 from rumpci.guard import Guard
+from rumpci.guard.intr import GuardInterrupt
+from rumpci.guard.served import Served
 from rumpci.host import Address, Function
 from rumpci.host_dma import PAGE_SIZE
 from rumpci.machines.bank import BANK_SIZE
@@ -43,7 +45,8 @@ class Guarded:
         self.machine = machine
         for model, slot in zip(self.models, list(machine._slots.values())[1:], strict=True):
             model.prepare(slot.config)
-        self.guard = Guard(machine, scatter)
+        self._guard = Guard(machine, scatter)
+        self.guard: Served = self._guard
         self.addresses = [function.address for function in self.functions]
         self._accounts = Accounts()
         self._clients: dict[int, Connection] = {}
@@ -163,7 +166,7 @@ class Guarded:
 
     def service(self) -> None:
         """Have what fired handled, once; and what it left, read."""
-        self.guard.router.service()
+        self._guard.router.service()
         for number, connection in self._clients.items():
             assert connection.session is not None
             for _, delivery in connection.session.interrupts.values():
@@ -171,6 +174,7 @@ class Guarded:
 
     def _read(self, client: int, delivery: Delivery) -> None:
         interrupt = delivery.interrupt
+        assert isinstance(interrupt, GuardInterrupt)
         events = interrupt._take_all()
         if not events:
             interrupt._quiet()

@@ -273,7 +273,7 @@ cdef public void *rumpcomp_pci_irq_establish(unsigned cookie, void *handler,
         try:
             return <void *><uintptr_t>_server.establish(cookie, <uintptr_t>handler, <uintptr_t>arg)
         except BaseException as error:
-            _failed(error, handler)
+            _failed(error, <char *>handler + 1)  # where it begins, not what is before it
     return NULL
 
 

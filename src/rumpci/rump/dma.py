@@ -81,7 +81,7 @@ class Roots:
             raise BadDma(f"bus_dma with tag {number:#x}", "it is no function's", "use pa_dmat")
         tag, address = self._tags[number]
         if tag.root.claim is None:
-            tag.root.claim = self._functions.get(address).claimed()
+            tag.root.claim = self._functions.get(address).mastered()
         return tag, address
 
 
@@ -96,6 +96,7 @@ class RumpMap:
         self._dma, self._tag, self._dmam = dma, tag, dmam
         self._again: Callable[[], None] = lambda: None  # what was loaded, for both directions
         self.copying, self.announced = 0, _BOTH
+        self._empty = False  # loaded, with nothing
 
     def load(
         self, pieces: Sequence[tuple[int, int]], flags: int, maxsegsz: int, caller: int
@@ -111,6 +112,10 @@ class RumpMap:
 
         with self._dma.lock:
             self._unload_first(caller)
+            self._empty = not pieces
+            if self._empty:
+                self._told("bus_dmamap_load", "there is nothing to load: 0 bytes", caller)
+                return [], []
             self._load(load, flags)
             return self._segments(maxsegsz), self._copies(pieces)
 
@@ -159,8 +164,10 @@ class RumpMap:
     def unload(self, caller: int) -> None:
         """Take it back; a map that is not loaded is told."""
         with self._dma.lock:
+            empty, self._empty = self._empty, False
             if not self._dmam.dm_mapsize:
-                self._told("bus_dmamap_unload", "nothing is loaded", caller)
+                if not empty:
+                    self._told("bus_dmamap_unload", "nothing is loaded", caller)
                 return
             bus_dma.bus_dmamap_unload(self._tag, self._dmam)
 

@@ -30,7 +30,7 @@ def symbols_of(path: Path) -> Symbols:
     try:
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ) as data:
             return _read(data)
-    except (OSError, ValueError, struct.error) as error:
+    except (OSError, ValueError, LookupError, OverflowError, struct.error) as error:
         raise HostUnavailable(
             f"the rump library {path}", f"it cannot be read: {error}", "install it again"
         ) from error

@@ -31,6 +31,7 @@ class Held:
         self.claim: Claim | None = None
         self.keep: object = None  # what has to live as long as the claim
         self._lock = threading.Lock()
+        self._mastered = False
 
     @property
     def address(self) -> Address:
@@ -49,6 +50,19 @@ class Held:
                     raise
                 self.claim = claim
             return self.claim
+
+    def mastered(self) -> Claim:
+        """The claim, with bus mastering on the first time: not every driver asks, as firmware did.
+
+        Later it is as the driver has it.
+        """
+        claim = self.claimed()
+        with self._lock:
+            if not self._mastered:
+                self._mastered = True
+                command = claim.conf_read(PCI_COMMAND_STATUS_REG) & 0xFFFF
+                claim.conf_write(PCI_COMMAND_STATUS_REG, command | PCI_COMMAND_MASTER_ENABLE)
+        return claim
 
     def release(self) -> None:
         """Give it back.  Twice does nothing."""

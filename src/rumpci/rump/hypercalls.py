@@ -16,11 +16,8 @@ from rumpci.rump.dma import Dma
 from rumpci.rump.findings import Findings
 from rumpci.rump.functions import Functions
 from rumpci.rump.interrupts import Interrupts
+from rumpci.rump.netbsd import from_host
 from rumpci.rump.windows import Windows
-
-_NETBSD_ERRNO = {errno.EOPNOTSUPP: 45, errno.ETIMEDOUT: 60, errno.ENOSYS: 78}
-_SHARED_MOST = 34
-"""Up to here, numbers mean the same to Linux and NetBSD."""
 
 
 class Hypercalls:
@@ -78,8 +75,7 @@ class Hypercalls:
         """What NetBSD would return for an error, which is told."""
         self.failed(error, caller)
         number = error.errno if isinstance(error, RumpciError | OSError) else errno.EIO
-        number = number or errno.EIO
-        return number if number <= _SHARED_MOST else _NETBSD_ERRNO.get(number, errno.EIO)
+        return from_host(number or errno.EIO)
 
     def failed(self, error: BaseException, caller: int) -> None:
         """A hypercall failed that has no way to say so."""

@@ -14,7 +14,7 @@ import threading
 from collections.abc import Callable, Sequence
 
 from rumpci.errors import BadRange, NotSupported, NoVectors, RumpciError
-from rumpci.host import Address, Interrupt, IntrType
+from rumpci.host import Address, Claim, Interrupt, IntrType
 from rumpci.rump import _hyper
 from rumpci.rump.functions import Functions
 
@@ -33,7 +33,7 @@ class Established:
     def __init__(
         self, interrupt: Interrupt, handler: int, arg: int, failed: Callable[[Exception], None]
     ) -> None:
-        self._interrupt, self._handler, self._arg = interrupt, handler, arg
+        self.interrupt, self._handler, self._arg = interrupt, handler, arg
         self._failed = failed
         self._stop = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self.count, self._ending = 0, False
@@ -48,7 +48,7 @@ class Established:
         if threading.current_thread() is not self._thread:
             self._thread.join()
         with contextlib.suppress(RumpciError):  # its device has gone
-            self._interrupt.disestablish()
+            self.interrupt.disestablish()
         os.close(self._stop)
 
     def _run(self) -> None:
@@ -61,7 +61,7 @@ class Established:
             _hyper.leave_kthread()
 
     def _serve(self) -> None:
-        interrupt, stop = self._interrupt, self._stop
+        interrupt, stop = self.interrupt, self._stop
         poll = select.poll()
         poll.register(interrupt.fileno(), select.POLLIN)
         poll.register(stop, select.POLLIN)
@@ -85,7 +85,8 @@ class Interrupts:
         self._functions, self._failed, self._best = functions, failed, msi
         self._lock = threading.Lock()
         self._mapped: dict[int, Address] = {}
-        self._taken: dict[int, Interrupt] = {}  # by cookie
+        self._taken: dict[int, Interrupt] = {}  # by cookie, what `alloc` gave
+        self._intx: dict[Address, Interrupt] = {}  # however often it is mapped
         self._arrays: dict[int, tuple[ctypes.Array[_HANDLE], Address]] = {}
         self._established: dict[int, Established] = {}
         self._next, self._cookies = 1, 1 << 24  # above any that libpci counts to
@@ -169,7 +170,9 @@ class Interrupts:
             one.end()
 
     def _take(self, address: Address, type_: int, count: int) -> list[int]:
-        claim = self._functions.get(address).claimed()
+        held = self._functions.get(address)
+        claim = held.claimed() if type_ == _INTX else held.mastered()  # a message is DMA
+        self._drop_intx(address, claim)
         kind = TYPES[type_]
         have = claim.intr_count(kind)
         count = min(count, have)
@@ -189,10 +192,22 @@ class Interrupts:
         return cookies
 
     def _take_intx(self, cookie: int) -> Interrupt:
+        """A driver that attaches again maps its interrupt again: the cookie is another."""
         address = self._address(cookie)
-        taken = self._functions.get(address).claimed().intr_alloc(IntrType.INTX, (0,))[0]
+        claim = self._functions.get(address).claimed()
         with self._lock:
-            return self._taken.setdefault(cookie, taken)
+            if address not in self._intx:
+                self._intx[address] = claim.intr_alloc(IntrType.INTX, (0,))[0]
+            return self._intx[address]
+
+    def _drop_intx(self, address: Address, claim: Claim) -> None:
+        """Give INTx back if no handler is there: it was mapped once, and messages come now."""
+        with self._lock:
+            intx = self._intx.get(address)
+            used = any(one.interrupt is intx for one in self._established.values())
+            if intx is not None and not used:
+                del self._intx[address]
+                claim.intr_release()
 
     def _address(self, cookie: int) -> Address:
         with self._lock:

@@ -31,7 +31,14 @@ _ABOVE_34 = (
     "ENODATA", "ENOSR", "ENOSTR", "ETIME", "ENOATTR", "EMULTIHOP", "ENOLINK", "EPROTO",
 )  # fmt: skip
 _NAMES = {35 + i: name for i, name in enumerate(_ABOVE_34)} | {11: "EDEADLK"}
-_NUMBERS = {name: number for number, name in _NAMES.items()}
+_NUMBERS = {
+    getattr(errno, name): number
+    for number, name in reversed(_NAMES.items())
+    if hasattr(errno, name)
+}
+"""Back: what two names have here is the first of NetBSD's, EOPNOTSUPP before ENOTSUP."""
+_SHARED_MOST = 34
+"""Up to here, numbers but these mean the same to both."""
 
 
 def to_host(number: int) -> int:
@@ -44,9 +51,8 @@ def to_host(number: int) -> int:
 
 def from_host(number: int) -> int:
     """NetBSD's number for an errno of this system's; EIO where it has none."""
-    if number <= 34 and number != errno.EAGAIN:
-        return number
-    return _NUMBERS.get(errno.errorcode.get(number, ""), errno.EIO)
+    shared = number if number <= _SHARED_MOST else errno.EIO
+    return _NUMBERS.get(number, shared)
 
 
 def error_of(number: int, tried: str) -> OSError:

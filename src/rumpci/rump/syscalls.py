@@ -16,6 +16,18 @@ from rumpci.rump import netbsd
 _PREFIX = "rump___sysimpl_"
 _RENAMED = {"socket": "socket30", "mount": "mount50", "sysctl": "__sysctl"}
 _SOCKADDR_MOST = 128
+_SIZES = (
+    "read",
+    "write",
+    "pread",
+    "pwrite",
+    "sendto",
+    "recvfrom",
+    "sendmsg",
+    "recvmsg",
+    "readlink",
+)
+"""They return a ssize_t, the others an int: of a register's upper half that says nothing."""
 
 
 class Syscalls:
@@ -42,7 +54,7 @@ class Syscalls:
                 f"the system call {name} of a rump kernel", f"it has no {symbol}",
                 "load the component that has it, such as rumpvfs or rumpnet",
             ) from error  # fmt: skip
-        function.restype = ctypes.c_ssize_t
+        function.restype = ctypes.c_ssize_t if name in _SIZES else ctypes.c_int
         self._functions[name] = function
         return function
 

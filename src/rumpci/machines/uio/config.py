@@ -53,6 +53,11 @@ class UioConfig:
             wanted = _BIT if on else self._asked
             self._pwrite(pr.PCI_COMMAND_STATUS_REG, command | wanted)
 
+    def fired(self) -> None:
+        """The function interrupted: the kernel has set the bit."""
+        with self._lock:
+            self._masked = True
+
     def _pread(self, reg: int) -> int:
         try:
             data = os.pread(self._fd, 4, reg)

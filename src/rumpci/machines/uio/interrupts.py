@@ -23,12 +23,14 @@ from rumpci.machines.uio.node import UioNode
 class Line:
     """One node, of a function or a device with a name; `mask(on)` stops and starts it there.
 
+    `fired()` is told when it interrupted: the kernel, or its driver there, has masked it then.
     `wired`: the kernel has an interrupt for it.
     """
 
     address: Address | str
     node: UioNode
     mask: Callable[[bool], None]
+    fired: Callable[[], None] = lambda: None
     wired: bool = True
     watched: bool = False
 
@@ -52,11 +54,12 @@ class UioInterrupts:
     def collect(self) -> list[tuple[int, int]]:
         """See InterruptController."""
         with self._lock:
-            counts = [(pin, line.node.fired()) for pin, line in self._watched()]
+            watched = [(pin, line) for pin, line in enumerate(self._lines) if line.watched]
+            counts = [(pin, line.node.fired()) for pin, line in watched]
+            for pin, count in counts:
+                if count:
+                    self._lines[pin].fired()
         return [(pin, count) for pin, count in counts if count]
-
-    def _watched(self) -> list[tuple[int, Line]]:
-        return [(pin, line) for pin, line in enumerate(self._lines) if line.watched]
 
     def fired(self) -> bool:
         """See InterruptController: only the kernel knows, and the descriptor is never silent."""

@@ -84,11 +84,16 @@ class UioMachine:
         check_files(tried, found, path)
         node = UioNode(path)
         opened.callback(node.close)
-        return Line(address, node, lambda on: self._mask(address, on), wired=_irq(found) != 0)
+        wired, fired = _irq(found) != 0, lambda: self._fired(address)
+        return Line(address, node, lambda on: self._mask(address, on), fired, wired)
 
     def _mask(self, address: Address, on: bool) -> None:
         if config := self._configs.get(address):
             config.mask(on)
+
+    def _fired(self, address: Address) -> None:
+        if config := self._configs.get(address):
+            config.fired()
 
     def _features(self) -> Feature:
         features = Feature.NONE if self.memory.pages is None else Feature.DMA
