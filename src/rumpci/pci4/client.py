@@ -4,7 +4,7 @@ client_claim.py     a claimed function, its windows
 client_intr.py      its interrupts: events are read from descriptors, not asked for
 client_dma.py       its memory and maps
 client_listing.py   what is held, by whom: for tools
-client_link.py      requests and answers
+client_link.py      requests and answers: client_socket.py, client_node.py
 """
 
 from __future__ import annotations
@@ -60,14 +60,20 @@ class Pci4Host:
         """See host.Host."""
         check_address(address, f"claiming {address} for {who}")
         request = abi.Claim(address=abi.pack_address(address), who=clip(who, abi.NAME))
-        handle = self._connection.call(Op.CLAIM, request).claim
+        connection = self._connection.for_claim()
+        try:
+            handle = connection.call(Op.CLAIM, request).claim
+        except BaseException:
+            self._let_go(connection)
+            raise
         try:
             function = self._listed(address)
         except BaseException:  # nobody would have the handle
             with contextlib.suppress(RumpciError):
-                self._connection.handle(Op.RELEASE, handle)
+                connection.handle(Op.RELEASE, handle)
+            self._let_go(connection)
             raise
-        claim = Pci4Claim(self._connection, handle, function, self._forget)
+        claim = Pci4Claim(connection, handle, function, self._forget)
         with self._lock:
             self._claims.add(claim)
         return claim
@@ -133,6 +139,12 @@ class Pci4Host:
     def _forget(self, claim: Pci4Claim) -> None:
         with self._lock:
             self._claims.discard(claim)
+        self._let_go(claim.connection)
+
+    def _let_go(self, connection: Connection) -> None:
+        """Close a connection that was a claim's own."""
+        if connection is not self._connection:
+            connection.close()
 
 
 def _function(row: Any) -> Function:
