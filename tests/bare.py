@@ -1,7 +1,7 @@
 """rumpci as it is where nothing was compiled and nothing is installed but Python.
 
-    python -m tests.bare ARGUMENT...   pytest, without rumpci's native modules
-    bare()                             in a process of its own: without optional packages, too
+python -m tests.bare ARGUMENT...   pytest, without rumpci's native modules
+bare()                             in a process of its own: without optional packages, too
 """
 
 from __future__ import annotations

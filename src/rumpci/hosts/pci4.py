@@ -32,7 +32,12 @@ def open_url(url: HostURL) -> Pci4Host:
         return Pci4Host(_connected(path, _limit(url.params.get("limit"))), url.text)
     if "limit" in url.params:
         raise BadURL(f"host {url.text!r}", "a kernel's answers have no limit", "leave limit= out")
-    return Pci4Host(NodeConnection(Node(path)), url.text)
+    return open_node(path, url.text)
+
+
+def open_node(path: str, url: str) -> Pci4Host:
+    """The kernel behind a node.  Raises HostUnavailable (ENOENT or as open(2)), HostRefused."""
+    return Pci4Host(NodeConnection(Node(path)), url)
 
 
 def _connected(path: str, limit: float) -> Connection:

@@ -68,7 +68,12 @@ class Source(Protocol):
 
 
 class Connection(ABC):
-    """To the guard at `path`, whatever carries the requests: `channel` does."""
+    """To the guard at `path`, whatever carries the requests: `channel` does.
+
+    `wordless`: its refusals are numbers, and do not say who or why.
+    """
+
+    wordless = False
 
     def __init__(self, path: str, channel: Channel) -> None:
         self.path, self.channel = path, channel

@@ -12,14 +12,13 @@ import errno
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
-from rumpci.errors import HostRefused, MachineDied, RumpciError
+from rumpci.errors import HostRefused, MachineDied
 from rumpci.pci4 import abi
 from rumpci.pci4.abi import Op
 from rumpci.pci4.client_link import Connection, Source
 from rumpci.pci4.node import Node
 from rumpci.pci4.node_errors import error_of
 from rumpci.pci4.node_events import NodeEvents
-from rumpci.pci4.wire import Message
 
 _ACCESS = abi.WindowAccess.LAYOUT
 _WRITES = 16
@@ -53,7 +52,8 @@ class NodeChannel:
         data = bytearray(body)
         self._make(op, data)
         share = _SHARED.get(op)
-        return bytes(data), share(self._node, data) if share else []
+        shared = share(self._node, data) if share else []  # it changes where that is
+        return bytes(data), shared
 
     def settle(self) -> None:
         """See Channel.  Nothing is outstanding."""
@@ -84,6 +84,8 @@ class NodeChannel:
 class NodeConnection(Connection):
     """To a kernel, by an open node, which it closes.  Raises HostRefused (EINVAL)."""
 
+    wordless = True
+
     channel: NodeChannel
 
     def __init__(self, node: Node) -> None:
@@ -94,7 +96,8 @@ class NodeConnection(Connection):
     def sources(self, indices: Sequence[int], descriptors: list[int]) -> list[Source]:
         """See Connection."""
         del descriptors
-        assert self._node is not None
+        if self._node is None:
+            raise self.lost(Op.INTR_ALLOC, "the host was closed")
         self._events = NodeEvents(self._node, indices)
         return list(self._events.ports.values())
 

@@ -51,9 +51,7 @@ class SocketConnection(Connection):
     def sources(self, indices: Sequence[int], descriptors: list[int]) -> list[Source]:
         """See Connection: each has a socket of its own."""
         if len(descriptors) != len(indices):
-            raise self.garbage(
-                Op.INTR_ALLOC, f"{len(descriptors)} descriptors of {len(indices)}"
-            )
+            raise self.garbage(Op.INTR_ALLOC, f"{len(descriptors)} descriptors of {len(indices)}")
         made = list[Source]()
         with contextlib.ExitStack() as failed:
             for _ in indices:
@@ -110,8 +108,6 @@ def refused(number: int, data: bytes) -> RumpciError:
     if isinstance(made, errors.BadShim) and step:  # the only thing besides that an error knows
         made.step = int(step[1])
     return made
-
-
 
 
 def _connect(path: str, limit: float) -> socket.socket:

@@ -9,24 +9,23 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from operator import index
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from rumpci.errors import BadAccess, DeadWindow, OutOfWindow, ReadOnlyWindow, ValueTooWide
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
-CODES = {1: "B", 2: "H", 4: "I", 8: "Q"}
+CODES: dict[int, Literal["B", "H", "I", "Q"]] = {1: "B", 2: "H", 4: "I", 8: "Q"}
 """What memoryview and struct call an element of so many bytes."""
 _LOCK = threading.Lock()
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 class Mapping:
     """Bytes [start, end) of a window as plain memory, until `revoke`; see _native.pyx."""
 
-    def __init__(
-        self, buffer: Buffer, start: int = 0, *, fd: int = -1, fd_offset: int = 0
-    ) -> None:
+    def __init__(self, buffer: Buffer, start: int = 0, *, fd: int = -1, fd_offset: int = 0) -> None:
         view = memoryview(buffer)
         if view.readonly:
             raise BufferError("the memory cannot be written")
@@ -222,7 +221,7 @@ def _writer(width: int) -> Callable[[object, BusSpaceHandle, int, int], None]:
     return _named(write, what, f"Write {8 * width} bits at `offset`")
 
 
-def _named(function: Any, name: str, text: str) -> Any:
+def _named(function: F, name: str, text: str) -> F:
     function.__name__ = function.__qualname__ = name
     function.__doc__ = f"{text}, in one access.  bus_space(9)."
     return function

@@ -19,11 +19,7 @@ def _borrow(datap: Buffer, count: int, width: int, what: str, *, write: bool) ->
         raise BadAccess(what, f"count {count} is negative", "pass how many elements to move")
     try:
         view = memoryview(datap)
-        if write and view.readonly:
-            raise BufferError("it is read-only")
-        if not view.c_contiguous:
-            raise BufferError("it is not C-contiguous")
-        flat = view if (view.format, view.ndim) == ("B", 1) else view.cast("B")
+        flat = _flat(view, write=write)
     except (BufferError, TypeError, ValueError) as error:
         raise BadAccess(
             what,
@@ -38,6 +34,14 @@ def _borrow(datap: Buffer, count: int, width: int, what: str, *, write: bool) ->
             f"pass at least {count * width} bytes, as bytes or {width}-byte elements",
         )
     return flat
+
+
+def _flat(view: memoryview, *, write: bool) -> memoryview:
+    if write and view.readonly:
+        raise BufferError("it is read-only")
+    if not view.c_contiguous:
+        raise BufferError("it is not C-contiguous")
+    return view if (view.format, view.ndim) == ("B", 1) else view.cast("B")
 
 
 def read_many(

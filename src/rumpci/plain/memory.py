@@ -32,25 +32,25 @@ class SharedMemory(mmap.mmap):
     fd: int
     ranges: tuple[tuple[int, int], ...]
     live: bool
+    address: int
+    _start: int
+    _size: int
+    _parts: list[_Part]
 
     def __new__(cls, fd: int, ranges: Iterable[tuple[int, int]]) -> Self:
+        """Map it."""
         told = tuple(ranges)
         start, length = _joined(told)
         made = super().__new__(cls, fd, length, offset=start)
         made.fd, made.ranges, made.live = fd, told, True
         made.address = next(_addresses)
-        made._start, made._parts = start, []
+        made._start, made._size, made._parts = start, length, []
         return made
-
-    def __init__(self, fd: int, ranges: Iterable[tuple[int, int]]) -> None:
-        self.address: int
-        self._start: int
-        self._parts: list[_Part]
 
     @property
     def size(self) -> int:  # type: ignore[override]  # of a file, by the class above
         """Its bytes."""
-        return len(self)
+        return self._size
 
     def first(self, size: int) -> memoryview:
         """The first `size` bytes, so that they can be told from a part of them later."""
@@ -88,6 +88,7 @@ class Flat:
         view = memoryview(buffer)
         if not view.c_contiguous:
             raise BufferError("the buffer is not C-contiguous")
+        self._held = view  # what is loaded keeps its size
         if not view.nbytes:
             self.view = memoryview(b"")
         else:
