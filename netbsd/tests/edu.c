@@ -602,6 +602,10 @@ killed(void)
 			bad++;
 	}
 	check(bad == 0, "20 processes were killed under DMA");
+	sleep(1);	/* edu ends its DMA, and keeps the cause of that */
+	attach(&edu);
+	put(&edu, R_ACK, get(&edu, R_CAUSES));
+	detach(&edu);
 }
 
 int

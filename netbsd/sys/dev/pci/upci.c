@@ -157,6 +157,8 @@ load(void)
 	error = devsw_attach("upci", NULL, &block, &upci_cdevsw, &character);
 	if (error == 0 && (error = attach_all()) != 0)
 		(void)devsw_detach(NULL, &upci_cdevsw);
+	if (error != 0)
+		upci_cleanup();
 	return error;
 }
 
@@ -177,6 +179,7 @@ unload(void)
 		return EBUSY;
 	}
 	(void)devsw_detach(NULL, &upci_cdevsw);
+	upci_cleanup();
 	return 0;
 }
 #endif

@@ -22,6 +22,16 @@
 
 #include "upcivar.h"
 
+#if defined(_MODULE) && !defined(XENPV) && \
+    (defined(__x86_64__) || defined(__i386__))
+/*
+ * x86's pmap_enter is a weak name for this, and the linker of modules finds
+ * no weak names (kern_ksyms.c).
+ */
+int	pmap_enter_default(pmap_t, vaddr_t, paddr_t, vm_prot_t, u_int);
+#define pmap_enter	pmap_enter_default
+#endif
+
 struct upci_memobj {
 	struct uvm_object	 mo_uobj;
 	size_t			 mo_size;

@@ -32,6 +32,15 @@ upci_setup(void)
 	(void)RUN_ONCE(&control, setup);
 }
 
+/* After everything else: the module goes. */
+void
+upci_cleanup(void)
+{
+
+	mutex_destroy(&upci_map_lock);
+	mutex_destroy(&upci_lock);
+}
+
 /*
  * Whether this code can go: no process has any of its memory mapped, and the
  * pmap has not been told of a BAR, which cannot be taken back.

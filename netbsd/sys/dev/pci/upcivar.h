@@ -167,6 +167,7 @@ int	pci_user_detach(struct pci_softc *);
 
 /* upci_subr.c */
 void	upci_setup(void);
+void	upci_cleanup(void);
 bool	upci_may_go(void);
 
 /* upci_file.c */
