@@ -87,6 +87,17 @@ def test_errors_are_one_line() -> None:
     assert found.stderr.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    ("path", "said"), [("/no/such/node", "No such file"), ("/", "no native module")]
+)
+def test_what_is_no_node(path: str, said: str) -> None:
+    command = [sys.executable, "-c", "import tests.bare; tests.bare.bare(); import runpy; "
+               "runpy.run_module('rumpci')", "run", "edu", "--on", f"pci4:{path}"]  # fmt: skip
+    found = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+    assert found.returncode == 1
+    assert said in found.stderr
+
+
 # ---- the stand-ins are what they stand in for ----------------------------------------------
 
 

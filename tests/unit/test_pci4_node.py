@@ -108,6 +108,16 @@ def test_a_node_that_does_not_speak_the_protocol() -> None:
         open_host("pci4:/dev/null")
 
 
+@pytest.mark.parametrize("number", [errno.ENODEV, errno.EOPNOTSUPP, errno.EINVAL])
+def test_other_devices_say_so_otherwise(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(Node, "ioctl", refuse)
+    with pytest.raises(HostRefused, match="does not speak version 1"):
+        open_host("pci4:/dev/null")
+
+
 def test_a_node_has_no_limit() -> None:
     with pytest.raises(BadURL, match="no limit"):
         open_host("pci4:/dev/null?limit=3")

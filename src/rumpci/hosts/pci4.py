@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from urllib.parse import unquote
 
 from rumpci.errors import BadURL, HostUnavailable
@@ -44,6 +46,10 @@ def _connected(path: str, limit: float) -> Connection:
     try:
         from rumpci.pci4.client_socket import SocketConnection
     except ImportError as error:
+        if not os.path.exists(path):
+            raise HostUnavailable(
+                f"opening {path}", os.strerror(errno.ENOENT), "name a node, such as /dev/pci0"
+            ) from error
         raise HostUnavailable(
             f"connecting to {path}", f"there is no native module: {error}",
             "build rumpci with a C compiler; device nodes, such as /dev/pci0, need none",

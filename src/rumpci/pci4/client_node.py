@@ -23,6 +23,8 @@ from rumpci.pci4.node_events import NodeEvents
 _ACCESS = abi.WindowAccess.LAYOUT
 _WRITES = 16
 _WRITABLE = 1
+_NO_SUCH = (errno.ENOTTY, errno.ENODEV, errno.EINVAL, errno.EOPNOTSUPP)
+"""What devices of all kinds say to an ioctl(2) that they do not have."""
 
 
 class NodeChannel:
@@ -71,10 +73,10 @@ class NodeChannel:
             self._refused(op, error)
 
     def _refused(self, op: int, error: OSError) -> NoReturn:
-        if error.errno == errno.ENOTTY and op == Op.VERSION:
+        if op == Op.VERSION and error.errno in _NO_SUCH:
             raise HostRefused(
                 f"opening {self._node.path}",
-                "this node does not speak rumpci's protocol",
+                f"this node does not speak version {abi.VERSION} of rumpci's protocol",
                 "use a kernel with netbsd/sys/dev/pci of rumpci, or its module upci "
                 "(docs/netbsd.md)",
             ) from error
