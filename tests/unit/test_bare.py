@@ -61,6 +61,12 @@ def test_the_command_line_needs_click_alone() -> None:
     assert "10! = 3628800" in run(code, "run", "--in-process", "edu", "--on", "model:edu")
 
 
+@pytest.mark.parametrize("command", ["dma", "intr", "iommu", "reg", "show", "shim", "run", "serve"])
+def test_most_commands_need_click_alone(command: str) -> None:
+    code = f"tests.bare.bare({WITH_CLICK!r})\nimport runpy\nrunpy.run_module('rumpci')"
+    assert "Show this message and exit" in run(code, command, "--help")
+
+
 def test_doctor_says_that_nothing_was_compiled() -> None:
     code = "tests.bare.bare(())\nimport runpy\nrunpy.run_module('rumpci')"
     command = [sys.executable, "-c", f"import tests.bare; {code}", "doctor"]

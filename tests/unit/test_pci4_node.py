@@ -31,6 +31,7 @@ from rumpci.host_dma import Direction, MapSpec, MemorySpec, Piece
 from rumpci.hosts import open_host
 from rumpci.machines.model.edu import Edu
 from rumpci.machines.model.machine import ModelMachine
+from rumpci.machines.model.ram import Ram
 from rumpci.pci4 import abi, node_errors
 from rumpci.pci4.abi import Op
 from rumpci.pci4.client import Pci4Host
@@ -50,7 +51,7 @@ RECORD = abi.Event.LAYOUT
 
 @pytest.fixture
 def guard() -> Iterator[Guard]:
-    with contextlib.closing(Guard(ModelMachine([Edu(), Signaller()], banks=4))) as made:
+    with contextlib.closing(Guard(ModelMachine([Edu(), Signaller(), Ram()], banks=4))) as made:
         yield made
 
 
@@ -150,6 +151,42 @@ def test_nothing_is_left_open(guard: Guard, url: str) -> None:
         claim.conf_read(0)
     with pytest.raises(MachineDied, match="the host was closed"):
         host.conf_read(claim.function.address, 0)
+
+
+class Noting(FakeNode):
+    """Notes what is asked of all nodes, and what is mapped of a window meanwhile."""
+
+    seen: list[tuple[str, bool]] = []  # noqa: RUF012
+    window: Any = None
+
+    def again(self) -> FakeNode:
+        return Noting(self.path)
+
+    def ioctl(self, op: int, structure: bytearray) -> None:
+        self._note(Op(op).name)
+        super().ioctl(op, structure)
+
+    def close(self) -> None:
+        self._note("close")
+        super().close()
+
+    def _note(self, what: str) -> None:
+        mapping = self.window and self.window.mapping
+        Noting.seen.append((what, bool(mapping and mapping.end > mapping.start)))
+
+
+def test_the_order_of_the_end(url: str) -> None:
+    """First nobody reaches registers any more, then the claim ends, then its node is closed."""
+    host = Pci4Host(NodeConnection(Noting(url.removeprefix("pci4:"))), url)
+    claim = host.claim(next(f for f in host.functions() if f.id == 0xFFFE_1234).address, "test")
+    Noting.window = claim.window(0, 0, 4096)
+    memory = claim.dma_alloc(MemorySpec(4096))
+    Noting.seen.clear()
+    Noting.window.mapping.read(0, 4)
+    host.close()
+    assert Noting.seen == [("RELEASE", False), ("close", False), ("close", False)]
+    assert not memory.view.live
+    Noting.window = None
 
 
 # ---- errors ----------------------------------------------------------------------------------

@@ -49,6 +49,10 @@ def _rumpci(root: Path) -> Iterator[Finding]:
     del root
     system = f"{platform.system()} {platform.release()}, Python {platform.python_version()}"
     yield Finding("rumpci", True, f"{__version__} on {system}")
+
+
+def _model(root: Path) -> Iterator[Finding]:
+    del root
     yield Finding("model: hosts", True, "always there: devices written in Python")
 
 
@@ -90,11 +94,12 @@ def native(root: Path) -> Iterator[Finding]:
 
 def _checks() -> tuple[Check, ...]:
     if sys.platform != "linux":
-        return (_rumpci, native, _qemu, _names, doctor_netbsd.nodes, doctor_netbsd.iommu)
+        return (_rumpci, native, doctor_netbsd.nodes, doctor_netbsd.iommu)
     from rumpci.tools import doctor_apart, doctor_iommu, doctor_linux
 
     return (
         _rumpci,
+        _model,
         native,
         _qemu,
         _names,
