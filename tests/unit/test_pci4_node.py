@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import fcntl
 import os
 import re
 import select
@@ -117,6 +118,23 @@ def test_other_devices_say_so_otherwise(monkeypatch: pytest.MonkeyPatch, number:
     monkeypatch.setattr(Node, "ioctl", refuse)
     with pytest.raises(HostRefused, match="does not speak version 1"):
         open_host("pci4:/dev/null")
+
+
+def test_a_signal_does_not_end_an_operation(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = list[tuple[int, bytes]]()
+
+    def ioctl(_fd: int, number: int, structure: bytearray, _mutate: bool) -> None:
+        made.append((number, bytes(structure)))
+        if len(made) < 3:
+            raise InterruptedError(errno.EINTR, "Interrupted")
+        structure[:] = b"answered"
+
+    monkeypatch.setattr(fcntl, "ioctl", ioctl)
+    structure, node = bytearray(8), Node("/dev/null")
+    node.ioctl(Op.RELEASE, structure)
+    node.close()
+    assert made == [(command(Op.RELEASE, 8), bytes(8))] * 3
+    assert structure == b"answered"
 
 
 def test_a_node_has_no_limit() -> None:

@@ -59,7 +59,13 @@ class Node:
 
     def ioctl(self, op: int, structure: bytearray) -> None:
         """Make an operation; the structure becomes its answer.  Raises OSError."""
-        fcntl.ioctl(self._fd, command(op, len(structure)), structure, True)
+        number = command(op, len(structure))
+        while True:
+            try:
+                fcntl.ioctl(self._fd, number, structure, True)
+            except InterruptedError:  # by a signal, before anything was done
+                continue
+            return
 
     def read(self) -> bytes:
         """Records of events, whole ones; empty if there are none.  Raises OSError."""
