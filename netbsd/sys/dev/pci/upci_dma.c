@@ -20,12 +20,36 @@
 
 #define BELOW_4G	0xffffffffU
 
+/*
+ * What waits for nothing.  uvm(9) would have all of the machine's memory
+ * evicted, in search of pages that suit; that is no process's to ask for.
+ */
+#define AT_ONCE		BUS_DMA_NOWAIT
+
 /* The size of an allocation's array of segments. */
 static size_t
 segs_size(const struct upci_mem *mem)
 {
 
 	return (size_t)mem->um_maxsegs * sizeof(mem->um_segs[0]);
+}
+
+/*
+ * Whether it can be in [low, high] at all, aligned: a limit that is rounded is
+ * not to begin anew at 0.
+ */
+static bool
+has_room(const struct pcu_mem_spec *spec)
+{
+	uint64_t first = spec->ms_low, step = spec->ms_alignment;
+
+	if (step < PAGE_SIZE)
+		step = PAGE_SIZE;
+	if (first > ~(uint64_t)0 - (step - 1))
+		return false;
+	first = roundup2(first, step);
+	return first <= spec->ms_high &&
+	    spec->ms_high - first >= round_page(spec->ms_size) - 1;
 }
 
 /*
@@ -41,7 +65,7 @@ choose_tag(const struct upci_func *fn, const struct pcu_mem_spec *spec,
 	bus_addr_t high = (bus_addr_t)spec->ms_high;
 
 	mem->um_dmat = pa->pa_dmat;
-	if (low != spec->ms_low)
+	if (low != spec->ms_low || !has_room(spec))
 		return ENOMEM;
 	if (high != spec->ms_high)	/* beyond what the bus has */
 		high = ~(bus_addr_t)0;
@@ -76,7 +100,7 @@ take_pages(struct upci_mem *mem, const struct pcu_mem_spec *spec)
 		boundary = PAGE_SIZE;
 	return bus_dmamem_alloc(mem->um_dmat, mem->um_size, alignment,
 	    boundary, mem->um_segs, mem->um_maxsegs, &mem->um_nsegs,
-	    BUS_DMA_WAITOK) != 0 ? ENOMEM : 0;
+	    AT_ONCE) != 0 ? ENOMEM : 0;
 }
 
 /* Where they are on the bus. */
@@ -104,7 +128,7 @@ zero(struct upci_mem *mem)
 	void *kva;
 
 	if (bus_dmamem_map(mem->um_dmat, mem->um_segs, mem->um_nsegs,
-	    mem->um_size, &kva, BUS_DMA_WAITOK | BUS_DMA_COHERENT) != 0)
+	    mem->um_size, &kva, AT_ONCE | BUS_DMA_COHERENT) != 0)
 		return ENOMEM;
 	memset(kva, 0, mem->um_size);
 	bus_dmamap_sync(mem->um_dmat, mem->um_map, 0, mem->um_size,

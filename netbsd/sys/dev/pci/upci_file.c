@@ -35,7 +35,11 @@
 
 #define GROUP	'p'	/* of pci4_abi.h */
 
-/* What a user may have; root has no more. */
+/*
+ * What a user may have; root has no more.  Of the machine's memory it is a
+ * quarter at most, and an eighth of a claim: what is kept for a function that
+ * is not seen quiet counts there, whoever claims it.
+ */
 static const struct pcu_limits limits = {
 	.pl_clients = 64,
 	.pl_claims = 32,
@@ -304,6 +308,17 @@ client_new(struct upci *up, dev_t dev, int flags, struct lwp *l)
 	return client;
 }
 
+static void
+limit_memory(struct pcu_limits *most)
+{
+	uint64_t bytes = ctob((uint64_t)physmem);
+
+	if (most->pl_bytes > bytes / 4)
+		most->pl_bytes = bytes / 4;
+	if (most->pl_claim_bytes > bytes / 8)
+		most->pl_claim_bytes = bytes / 8;
+}
+
 static int
 client_open(struct upci *up, dev_t dev, int flags, struct lwp *l,
     struct upci_client **opened)
@@ -318,6 +333,7 @@ client_open(struct upci *up, dev_t dev, int flags, struct lwp *l,
 	cred.cr_inspect = kauth_authorize_generic(l->l_cred,
 	    KAUTH_GENERIC_ISSUSER, NULL) == 0;
 	cred.cr_limits = limits;
+	limit_memory(&cred.cr_limits);
 	upci_map_open(client);
 	error = pcu_open(up->up_core, &cred, client, &client->uc_core);
 	if (error != 0) {
