@@ -45,6 +45,8 @@ enum {
 #define PAGE_MASK	(PAGE_SIZE - 1)
 #define round_page(x)	(((x) + PAGE_MASK) & ~PAGE_MASK)
 #define trunc_page(x)	((x) & ~PAGE_MASK)
+#define roundup2(x, step)	(((x) + (step) - 1) & ~((step) - 1))
+#define ctob(pages)	((pages) * PAGE_SIZE)
 #define __arraycount(a)	(sizeof(a) / sizeof((a)[0]))
 #define __unused	__attribute__((__unused__))
 #define __predict_false(x)	(x)
@@ -120,6 +122,7 @@ int	kauth_authorize_machdep(kauth_cred_t, int, void *, void *, void *,
 struct proc {
 	pid_t		p_pid;
 };
+extern psize_t physmem;		/* in pages */
 struct lwp {
 	struct proc	*l_proc;
 	kauth_cred_t	 l_cred;

@@ -76,7 +76,7 @@ typedef struct {
 	int		dm_nsegs;
 	bus_dma_segment_t dm_segs[1];
 } *bus_dmamap_t;
-enum { BUS_DMA_WAITOK = 0, BUS_DMA_COHERENT = 4 };
+enum { BUS_DMA_WAITOK = 0, BUS_DMA_NOWAIT = 1, BUS_DMA_COHERENT = 4 };
 enum { BUS_DMASYNC_PREREAD = 1, BUS_DMASYNC_PREWRITE = 4 };
 int	bus_dmatag_subregion(bus_dma_tag_t, bus_addr_t, bus_addr_t,
 	    bus_dma_tag_t *, int);
