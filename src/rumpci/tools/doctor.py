@@ -80,7 +80,7 @@ def _names(root: Path) -> Iterator[Finding]:
 def native(root: Path) -> Iterator[Finding]:
     """Whether what is fast was compiled."""
     del root
-    there = not (_native.__file__ or "").endswith(".py")
+    there = not (getattr(_native, "__file__", None) or "").endswith(".py")  # linked in: no file
     yield Finding(
         "native modules",
         there,
