@@ -75,7 +75,12 @@ def test_random_numbers(rump: Player) -> None:
 
 NO_USB_DMA = "ux_bus->ub_usedma == false"
 """Some trees' rump kernels have a USB stack without usb_dma(4): its first transfer panics."""
-CONTROLLERS = ["usb-ehci", "piix3-usb-uhci", "pci-ohci"]
+OHCI_BUG = pytest.mark.xfail(
+    needs.release() < (9,),
+    reason="ohci(4) before NetBSD 9 gives each descriptor of a long transfer the end of all of it",
+    strict=True,
+)
+CONTROLLERS = ["usb-ehci", "piix3-usb-uhci", pytest.param("pci-ohci", marks=OHCI_BUG)]
 
 
 @needs.libraries("rumpdev_pci_usbhc", "rumpdev_umass", "rumpdev_scsipi", "rumpdev_disk")
