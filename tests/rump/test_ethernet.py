@@ -93,22 +93,29 @@ def test_behind_bridges(rump: Player, tmp_path: Path, device: str) -> None:
     assert (got["good"], got["findings"]) == (100, [])
 
 
+@pytest.mark.soak
 @wm
-def test_a_heap_that_is_dma_memory(rump: Player, tmp_path: Path) -> None:
+def test_a_heap_that_is_dma_memory(rump: Player, tmp_path: Path, soak: bool) -> None:
+    times = 5000 if soak else 200
     with Wires(tmp_path / "w"):
         url = f"qemu:e1000,wire={tmp_path / 'w'}?memory=128M"
-        got = rump(traffic.echoes, url, "wm0", 200, drivers=["wm"], shared=True, **traffic.NET)
-    assert (got["good"], got["findings"]) == (200, [])
+        got = rump(traffic.echoes, url, "wm0", times, drivers=["wm"], shared=True, **traffic.NET)
+    print(f"shared: {got['rate']:.0f} echoes a second")
+    assert (got["good"], got["findings"]) == (times, [])
 
 
 @pytest.mark.soak
 @wm
-def test_tcp_between_two_rump_kernels(tmp_path: Path, soak: bool) -> None:
+@pytest.mark.parametrize("shared", [False, True], ids=["strict", "shared"])
+def test_tcp_between_two_rump_kernels(tmp_path: Path, soak: bool, shared: bool) -> None:
     size = (50 if soak else 2) << 20
     ends = [tmp_path / name for name in ("a", "b")]
     players = [Player(needs.LIB, tmp_path / f"{end.name}.d") for end in ends]
-    options = {"drivers": ["wm"], **traffic.NET}
-    urls = [f"qemu:e1000,mac=52:54:00:00:00:0{i + 1},wire={end}" for i, end in enumerate(ends)]
+    options = {"drivers": ["wm"], "shared": shared, **traffic.NET}
+    urls = [
+        f"qemu:e1000,mac=52:54:00:00:00:0{i + 1},wire={end}?memory=128M"
+        for i, end in enumerate(ends)
+    ]
     with Wires(*ends), ThreadPoolExecutor() as threads:
         server = threads.submit(players[0], traffic.receive, urls[0], "wm0", **options)
         client = threads.submit(players[1], traffic.send, urls[1], "wm0", size, **options)

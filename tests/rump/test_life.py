@@ -33,7 +33,7 @@ def test_detach_and_attach_again(rump: Player, tmp_path: Path, soak: bool) -> No
         url = f"qemu:e1000,wire={tmp_path / 'w'}"
         options = {"components": ["rumpdev_drvctl", *traffic.NET["components"]]}
         got = rump(lives.reattached, url, "wm0", times, drivers=["wm"], **options)
-    assert got["good"] == [20] * (times + 1)
+    assert got["good"] == [20] * (times + 1), (got["findings"], rump.said)
     assert got["findings"] == []
     assert len(set(got["threads"])) == 1, "a thread is left each time"
     assert got["held"] == [0] * times, "DMA is left"

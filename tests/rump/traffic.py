@@ -21,9 +21,18 @@ NET = {"components": ["rumpnet_netinet", "rumpnet_config"]}
 
 
 def up(sys: Syscalls, interface: str) -> int:
-    """Bring an interface up, and wait until the peer answers; a socket for echoes."""
-    sys.ifconfig(interface, ADDRESS)
-    return warm(sys)
+    """Bring an interface up, and wait until the peer answers; a socket for echoes.
+
+    A driver waits for its device for some milliseconds: where QEMU does not get to run, too short.
+    """
+    end = time.monotonic() + LIMIT_S
+    while True:
+        try:
+            sys.ifconfig(interface, ADDRESS)
+        except TimeoutError:
+            assert time.monotonic() < end, "it never came up"
+        else:
+            return warm(sys)
 
 
 def warm(sys: Syscalls) -> int:
