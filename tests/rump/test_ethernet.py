@@ -27,6 +27,7 @@ CARDS = [
     ),
 ]  # fmt: skip
 BRIDGES = [
+    "pcie-root-port,id=b,chassis=1+e1000,bus=b",
     "pcie-pci-bridge,id=b+e1000,bus=b",
     "pcie-pci-bridge,id=a+pci-bridge,id=b,bus=a,chassis_nr=1,addr=01+e1000,bus=b,addr=02",
 ]
@@ -84,7 +85,7 @@ def test_interrupts_of_each_type(rump: Player, tmp_path: Path, intr: int) -> Non
 
 
 @wm
-@pytest.mark.parametrize("device", BRIDGES, ids=["one", "two"])
+@pytest.mark.parametrize("device", BRIDGES, ids=["port", "one", "two"])
 @needs.libraries("rumpdev_pci_ppb")
 def test_behind_bridges(rump: Player, tmp_path: Path, device: str) -> None:
     with Wires(tmp_path / "w"):
