@@ -47,13 +47,13 @@ static union {
 	struct pci4_conf_write		conf_write;
 	struct pci4_window_map		window_map;
 	struct pci4_window_access	access;
+	struct pci4_window_data		data;
 	struct pci4_intr_alloc		intr_alloc;
 	struct pci4_intr_establish	intr_establish;
-	struct pci4_intr_control	intr_control;
 	struct pci4_dma_alloc		dma_alloc;
 	struct pci4_dmamap_create	dmamap_create;
+	struct pci4_dmamap_load		load;
 	struct pci4_dmamap_load_piece	piece;
-	uint8_t				byte[4096];
 } message;
 
 static uint64_t state;
@@ -184,10 +184,22 @@ sensible(unsigned long command)
 		message.access.how = 1U << any() % 4 | (uint32_t)any() % 2 * 16;
 		message.access.position = any() % 0x1000 & ~7U;
 		break;
+	case PCI4_IOC_WINDOW_READ:
+	case PCI4_IOC_WINDOW_WRITE:
+		message.data.width = 1U << any() % 4;
+		message.data.position = any() % 0x1000 & ~7U;
+		message.data.count = (uint32_t)any() % 16;
+		message.data.step = any() % 2 * message.data.width;
+		break;
+	case PCI4_IOC_DMAMAP_LOAD:
+		message.load.direction = (uint32_t)any() % 4;
+		message.load.npieces = 1;
+		message.load.memory[0] = handle(MEMORY);
+		message.load.length[0] = any() % 0x4000;
+		break;
 	case PCI4_IOC_DMAMAP_LOAD_PIECE:
 		message.piece.memory = handle(MEMORY);
 		message.piece.direction = (uint32_t)any() % 4;
-		message.piece.offset = any() % 2 * PAGE;
 		message.piece.length = any() % 0x4000;
 		break;
 	default:
@@ -241,9 +253,6 @@ keep(int fd, unsigned long command)
 		break;
 	case PCI4_IOC_DMAMAP_CREATE:
 		note(DMAMAP, message.dmamap_create.map);
-		break;
-	default:
-		break;
 	}
 }
 
@@ -308,7 +317,6 @@ other(int fd)
 		break;
 	default:
 		look(fd);
-		break;
 	}
 }
 

@@ -4,7 +4,7 @@
  * Copyright (c) 2026, the rumpci developers
  */
 
-/* autoconf(9), bus_space(9), bus_dma(9), pci(9), pci_intr(9), pci_msi(9). */
+/* autoconf(9), pmf(9), bus_space(9), bus_dma(9), pci(9), pci_intr(9), pci_msi(9). */
 
 #ifndef DECL_PCI_H
 #define DECL_PCI_H
@@ -44,6 +44,12 @@ extern struct decl_cfdata cfdata_ioconf_upci[];
 extern struct cfdriver upci_cd;
 #endif
 extern struct cfdriver pci_cd;
+
+/* pmf(9) */
+typedef struct decl_qual pmf_qual_t;
+bool	pmf_device_register(device_t, bool (*)(device_t, const pmf_qual_t *),
+	    bool (*)(device_t, const pmf_qual_t *));
+void	pmf_device_deregister(device_t);
 
 /* bus_space(9) */
 typedef uint64_t	bus_addr_t, bus_size_t;

@@ -335,7 +335,7 @@ class Dma:
     def dmalloc(self, size: int, alignment: int) -> tuple[int, int]:
         """rumpcomp_pci_dmalloc: contiguous memory that the device reaches until it is freed."""
         with self.lock:
-            claim = self._only("rumpcomp_pci_dmalloc").claimed()
+            claim = self._only("rumpcomp_pci_dmalloc").mastered()
             size = -(-size // _PAGE) * _PAGE
             high = _LIMITS[TAG_32]
             memory = claim.dma_alloc(

@@ -48,6 +48,19 @@ upci_match(device_t parent, cfdata_t match, void *aux)
 	return LOWEST;
 }
 
+/* The machine does not sleep while a process may drive the function. */
+static bool
+upci_suspend(device_t self, const pmf_qual_t *qual)
+{
+	const struct upci_softc *sc = device_private(self);
+	bool idle;
+
+	mutex_enter(&upci_lock);
+	idle = sc->sc_up.up_nclients == 0;
+	mutex_exit(&upci_lock);
+	return idle;
+}
+
 static void
 upci_attach(device_t parent, device_t self, void *aux)
 {
@@ -58,6 +71,8 @@ upci_attach(device_t parent, device_t self, void *aux)
 	sc->sc_dev = self;
 	pci_aprint_devinfo(pa, NULL);
 	upci_setup();
+	if (!pmf_device_register(self, upci_suspend, NULL))
+		aprint_error_dev(self, "no power handler\n");
 	snprintf(url, sizeof(url), "pci4:/dev/%s", device_xname(self));
 	if (upci_init(&sc->sc_up, url, true) != 0) {
 		aprint_error_dev(self, "no memory\n");
@@ -79,8 +94,6 @@ upci_detach(device_t self, int flags)
 	struct upci *up = &sc->sc_up;
 	bool busy;
 
-	if (up->up_core == NULL)
-		return 0;
 	mutex_enter(&upci_lock);
 	busy = up->up_nclients != 0;
 	if (!busy)
@@ -88,6 +101,9 @@ upci_detach(device_t self, int flags)
 	mutex_exit(&upci_lock);
 	if (busy)
 		return EBUSY;
+	pmf_device_deregister(self);
+	if (up->up_core == NULL)
+		return 0;
 	upci_func_fini(&sc->sc_fn);
 	upci_fini(up);
 	return 0;
