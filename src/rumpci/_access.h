@@ -12,10 +12,11 @@
 
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
-#include <endian.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
+
+#include "_endian.h"
 
 static inline uint64_t
 access_load(const void *p, size_t width)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -28,6 +29,26 @@ def libraries(*names: str) -> pytest.MarkDecorator:
         bool(missing),
         reason=f"no rump library {' '.join(missing)}: build NetBSD's rump kernels (buildrump.sh) "
         "and set RUMPCI_RUMP_LIB to the folder of librump.so",
+    )
+
+
+def release() -> tuple[int, ...]:
+    """Which NetBSD the libraries are of, such as (7, 99, 34); () without libraries."""
+    path = Path(LIB) / "librump.so"
+    found = re.search(rb"NetBSD (\d+[\d.]+\d)", path.read_bytes()) if LIB else None
+    return tuple(map(int, found[1].split(b"."))) if found else ()
+
+
+_GS = b"\x65\x48\x8b\x04\x25"
+
+
+def no_gs(name: str) -> pytest.MarkDecorator:
+    """A driver library that does not read the register of a real machine's CPU for curlwp."""
+    path = Path(LIB) / f"lib{name}.so"
+    return pytest.mark.skipif(
+        bool(LIB) and path.exists() and _GS in path.read_bytes(),
+        reason=f"{path.name} was compiled with the machine's own cpu.h and takes curlwp from %gs: "
+        "compile it with sys/rump/include/machine/cpu.h",
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import signal
 import subprocess
 import sys
@@ -32,7 +33,7 @@ def test_detach_and_attach_again(rump: Player, tmp_path: Path, soak: bool) -> No
         url = f"qemu:e1000,wire={tmp_path / 'w'}"
         options = {"components": ["rumpdev_drvctl", *traffic.NET["components"]]}
         got = rump(lives.reattached, url, "wm0", times, drivers=["wm"], **options)
-    assert got["good"] == [20] * (times + 1)
+    assert got["good"] == [20] * (times + 1), (got["findings"], rump.said)
     assert got["findings"] == []
     assert len(set(got["threads"])) == 1, "a thread is left each time"
     assert got["held"] == [0] * times, "DMA is left"
@@ -80,22 +81,25 @@ def test_another_process_uses_it(tmp_path: Path, capfd: pytest.CaptureFixture[st
 @needs.programs
 @needs.libraries("rumpkern_sysproxy")
 def test_programs_for_rump_kernels(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    steps = "$0/rump.ifconfig wm0 10.0.0.1 up && $0/rump.ifconfig wm0"
+    steps = "$0/rump.ifconfig wm0 10.0.0.1 up && $0/rump.ping -oc 9 -w 20 10.0.0.2"
     script = f"export LD_LIBRARY_PATH=$RUMPCI_RUMP_LIB; {steps}"
     with machine(tmp_path) as host:
         outcome = kernel(host, "sh", "-c", script, needs.PROGRAMS)
     assert (outcome.line, outcome.status) == ("", 0)
-    assert "inet 10.0.0.1" in capfd.readouterr().out
+    assert "64 bytes from 10.0.0.2" in capfd.readouterr().out
 
 
 @pytest.mark.soak
 @needs.libraries("rumpkern_sysproxy", "rumpclient")
-def test_killed_under_traffic_and_started_again(tmp_path: Path, soak: bool) -> None:
+def test_killed_under_traffic_and_started_again(
+    tmp_path: Path, soak: bool, capfd: pytest.CaptureFixture[str]
+) -> None:
     with machine(tmp_path) as host:
         for _ in range(50 if soak else 3):
             outcome = kernel(host, *user(20, signal.SIGKILL.value))
             assert "SIGKILL" in outcome.line
             assert is_quiet(host)
+            assert capfd.readouterr().err.count("quarantine of") == 1, "others' are not its own"
         assert kernel(host, *user(20)).line == ""
 
 
@@ -106,7 +110,7 @@ def test_abort_under_traffic_is_a_report(tmp_path: Path, capfd: pytest.CaptureFi
         assert is_quiet(host)
     said = capfd.readouterr().err
     assert "SIGABRT" in outcome.line
-    assert "| wm0: Ethernet address" in said
+    assert re.search(r"^ +\| .*wm0: Ethernet address", said, re.M), said
     assert "0000:00:01.0" in said
 
 

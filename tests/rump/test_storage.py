@@ -13,13 +13,13 @@ from tests.rump.scene import Player
 pytestmark = needs.qemu
 SIZE = 4 << 20
 NEVER_UNLOADED = "what was loaded before was never unloaded"
-"""ld(4) at virtio: the map of a request that is done, when its slot comes again."""
+"""ld(4) at virtio before NetBSD 9: the map of a request that is done, when its slot comes again."""
 EMPTY = ["there is nothing to load: 0 bytes", "nothing is loaded"]
 """vioscsi(4) loads and syncs the data of a command that has none."""
 DISKS = [
     pytest.param(
         "virtio-blk-pci", "?iommu=off", "/dev/rld0d", ["virtio", "rumpdev_virtio_ld"],
-        [NEVER_UNLOADED], id="virtio-ld",
+        [NEVER_UNLOADED] if needs.release() < (9,) else [], id="virtio-ld",
         marks=needs.libraries("rumpdev_pci_virtio", "rumpdev_virtio_ld", "rumpdev_disk"),
     ),
     pytest.param(
@@ -75,7 +75,12 @@ def test_random_numbers(rump: Player) -> None:
 
 NO_USB_DMA = "ux_bus->ub_usedma == false"
 """Some trees' rump kernels have a USB stack without usb_dma(4): its first transfer panics."""
-CONTROLLERS = ["usb-ehci", "piix3-usb-uhci", "pci-ohci"]
+OHCI_BUG = pytest.mark.xfail(
+    needs.release() < (9,),
+    reason="ohci(4) before NetBSD 9 gives each descriptor of a long transfer the end of all of it",
+    strict=True,
+)
+CONTROLLERS = ["usb-ehci", "piix3-usb-uhci", pytest.param("pci-ohci", marks=OHCI_BUG)]
 
 
 @needs.libraries("rumpdev_pci_usbhc", "rumpdev_umass", "rumpdev_scsipi", "rumpdev_disk")

@@ -14,22 +14,33 @@ from typing import Self
 ADDRESS, PEER = "10.0.0.1", "10.0.0.2"
 ECHO = 7
 _MAC = b"\x02\0\0\0\0\x02"
-_ARP, _IP, _UDP = b"\x08\x06", b"\x08\0", 17
+_ARP, _IP, _ICMP, _UDP = b"\x08\x06", b"\x08\0", 1, 17
 
 
 def answer(frame: bytes) -> bytes | None:
-    """The answer of a machine with PEER's address: to ARP, and to UDP's echo."""
+    """The answer of a machine with PEER's address: to ARP, ping(8), and UDP's echo."""
     own, kind = socket.inet_aton(PEER), frame[12:14]
     if kind == _ARP and frame[20:22] == b"\0\1" and frame[38:42] == own:
         head = frame[6:12] + _MAC + _ARP + frame[14:20] + b"\0\2"
         return (head + _MAC + own + frame[22:32]).ljust(60, b"\0")
-    if kind != _IP or frame[30:34] != own or frame[23] != _UDP:
+    if kind != _IP or frame[30:34] != own or frame[23] not in (_ICMP, _UDP):
         return None
     length = 4 * (frame[14] & 15)
-    ip, udp = frame[14 : 14 + length], frame[14 + length :]
-    back = ip[:12] + ip[16:20] + ip[12:16] + ip[20:]
+    ip, asked = frame[14 : 14 + length], frame[14 + length :]
+    back = frame[6:12] + _MAC + _IP + ip[:12] + ip[16:20] + ip[12:16] + ip[20:]
+    return back + (_pong(asked) if frame[23] == _ICMP else _echo(asked))
+
+
+def _echo(udp: bytes) -> bytes:
     (size,) = struct.unpack_from("!H", udp, 4)
-    return frame[6:12] + _MAC + _IP + back + udp[2:4] + udp[:2] + udp[4:6] + b"\0\0" + udp[8:size]
+    return udp[2:4] + udp[:2] + udp[4:6] + b"\0\0" + udp[8:size]
+
+
+def _pong(icmp: bytes) -> bytes:
+    """Type 8 becomes 0, so the checksum of 16 bits grows by as much (RFC 1624)."""
+    (check,) = struct.unpack_from("!H", icmp, 2)
+    check += 0x0800
+    return b"\0" + icmp[1:2] + struct.pack("!H", (check & 0xFFFF) + (check >> 16)) + icmp[4:]
 
 
 class Wires:

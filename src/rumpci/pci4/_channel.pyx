@@ -19,7 +19,7 @@ from libc.string cimport memcpy, memset
 from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 from posix.unistd cimport close
 
-cdef extern from "<endian.h>" nogil:
+cdef extern from "../_endian.h" nogil:
     uint32_t htole32(uint32_t)
     uint32_t le32toh(uint32_t)
     uint64_t htole64(uint64_t)

@@ -27,7 +27,7 @@ def share_heap(functions: Functions, size: int = SIZE) -> None:
             "give the rump kernel one, with --device ADDRESS",
         )  # fmt: skip
     (held,) = functions.held.values()
-    claim = held.claimed()
+    claim = held.mastered()
     memory = claim.dma_alloc(MemorySpec(size, _ALIGNMENT, 0, 1, 0, _HIGH, "heap"))
     granted = claim.dma_map(MapSpec(size, 1, size, 0, 0, _HIGH, "heap"))
     (segment,) = granted.load([Piece(memory, 0, size)], Direction.BOTH)

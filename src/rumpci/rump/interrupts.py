@@ -72,7 +72,7 @@ class Established:
                 _hyper.call_handler(self._handler, self._arg)
             if events:
                 interrupt.unmask()
-            elif not interrupt.arm():
+            if not interrupt.arm():  # it looks once more
                 poll.poll(NUDGE_MS)
 
 

@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -100,7 +101,7 @@ class Parent:
         self._state: Snapshot | None = None
         self._told: set[str] = set()
         self._hung = self._halting = self._gone = self._dead = False
-        self._turns = -1
+        self._turns, self._began = -1, time.monotonic_ns()
         self.outcome = Outcome()
 
     # ---- running ------------------------------------------------------------------------------
@@ -276,8 +277,8 @@ class Parent:
         else:
             why = f"its process exited with status {status} without a word"
         where = [f"| {line}" for line in self._tail]
-        done = list(self._guard.recorder.quarantines) if self._guard else []
-        done = [each for each in done if each.device in self._given]
+        ever = self._guard.recorder.quarantines if self._guard else ()
+        done = [each for each in ever if each.device in self._given and each.when > self._began]
         names = flight.Names()
         lines = Report("the rump kernel", why, where, self._state, done).lines(names)
         say(lines)

@@ -76,7 +76,7 @@ enter(struct uvm_faultinfo *ufi, const struct upci_memobj *obj, vaddr_t va)
 	vm_prot_t prot = entry->protection;
 	paddr_t page;
 
-	if (obj->mo_mem == NULL || offset < 0 || offset >= obj->mo_size)
+	if (obj->mo_mem == NULL || offset < 0 || offset >= (off_t)obj->mo_size)
 		return EIO;
 	if ((page = upci_mem_page(obj->mo_mem, offset)) == (paddr_t)-1)
 		return EIO;
@@ -166,7 +166,7 @@ upci_memobj_revoke(struct upci_memobj *obj)
 	off_t at;
 
 	upci_object_lock(uobj);
-	for (at = 0; at < obj->mo_size; at += PAGE_SIZE) {
+	for (at = 0; at < (off_t)obj->mo_size; at += PAGE_SIZE) {
 		found = upci_mem_page(obj->mo_mem, at);
 		page = PHYS_TO_VM_PAGE(pmap_phys_address(found));
 		if (page != NULL)
