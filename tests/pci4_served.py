@@ -64,10 +64,17 @@ def served_apart(url: str) -> Iterator[str]:
 
 @contextlib.contextmanager
 def opened(url: str) -> Iterator[Host]:
-    """The host `url`; `served+URL` is that of a client of URL's guard, in a thread."""
+    """The host `url`; `served+URL` and `node+URL` are those of a client of URL's guard.
+
+    The guard is in a thread, at a socket, or behind what its client takes for a device node.
+    """
+    from tests.pci4_node import noded
+
     with contextlib.ExitStack() as stack:
-        if url.startswith("served+"):
-            guard = stack.enter_context(contextlib.closing(open_host(url.removeprefix("served+"))))
-            assert isinstance(guard, Guard)
-            url = stack.enter_context(served(guard))
+        for way, shown in {"served+": served, "node+": noded}.items():
+            if url.startswith(way):
+                inner = open_host(url.removeprefix(way))
+                guard = stack.enter_context(contextlib.closing(inner))
+                assert isinstance(guard, Guard)
+                url = stack.enter_context(shown(guard))
         yield stack.enter_context(contextlib.closing(open_host(url)))

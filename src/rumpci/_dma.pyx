@@ -62,6 +62,10 @@ cdef class SharedMemory:
         """Where it is in this process."""
         return <uintptr_t>self.base
 
+    def first(self, Py_ssize_t size):
+        """The first `size` bytes."""
+        return memoryview(self)[:size]
+
     def revoke(self):
         """Take the memory away; views of it see scrap.  Doing it twice does nothing."""
         if not self.live:
@@ -95,7 +99,7 @@ cdef class SharedMemory:
 
 
 cdef class Flat:
-    """A buffer as plain bytes, whatever its shape and format: `address`, `size`, `readonly`.
+    """A buffer as plain bytes, whatever its shape and format: `view`, `address`, `size`, `readonly`.
 
     Raises BufferError for one that is not C-contiguous, TypeError for what is none.
     """
@@ -111,6 +115,11 @@ cdef class Flat:
             PyObject_GetBuffer(buffer, &self.held, PyBUF_C_CONTIGUOUS | PyBUF_FORMAT)
         self.holds = True
         self.readonly = self.held.readonly
+
+    @property
+    def view(self):
+        """The bytes."""
+        return memoryview(self)
 
     @property
     def address(self):

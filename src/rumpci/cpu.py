@@ -14,7 +14,6 @@ import itertools
 import logging
 import os
 import random
-import select
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar
@@ -23,6 +22,7 @@ from typing import Any, Protocol
 
 from rumpci.errors import NotSupported
 from rumpci.host import Event, Interrupt
+from rumpci.poller import READABLE, poller
 
 log = logging.getLogger("rumpci.kern")
 
@@ -88,7 +88,7 @@ class Cpu:
         self.mutexes: list[HeldMutex] = []
         self._handlers: dict[int, Handler] = {}
         self._looked: tuple[Handler, ...] = ()  # the same: what a wait goes over, again and again
-        self._poll = select.epoll()
+        self._poll = poller()
         self._timers: list[Timer] = []
         self._order = itertools.count()
         self._soft: list[Callable[[], None]] = []
@@ -102,7 +102,7 @@ class Cpu:
         self._handlers[fd] = handler
         self._looked = tuple(self._handlers.values())
         handler.live = True
-        self._poll.register(fd, select.EPOLLIN)
+        self._poll.register(fd, READABLE)
 
     def disestablish(self, handler: Handler) -> None:
         """Call it no more.  Doing it twice does nothing."""
@@ -201,7 +201,7 @@ class Cpu:
 
     def _sleep_with(self, also: int, seconds: float) -> list[Handler]:
         """Sleep at once: a look would not see `also`, and would keep its peer waiting."""
-        self._poll.register(also, select.EPOLLIN)
+        self._poll.register(also, READABLE)
         try:
             return self._sleep(time.perf_counter() + seconds)
         finally:

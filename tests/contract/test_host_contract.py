@@ -16,6 +16,7 @@ from tests.pci4_served import opened
 
 GUARDS = ["model:edu+edu", "model:ram+edu+edu", "qemu:edu+edu", "qemu:pci-serial+edu+edu"]
 HOSTS = GUARDS + [f"served+{url}" for url in GUARDS]
+HOSTS += [f"node+{url}" for url in GUARDS if url.startswith("model:")]
 EDU_ID = 0x11E8_1234
 ABSENT = Address(0, 0, 19, 3)
 

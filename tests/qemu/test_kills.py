@@ -18,9 +18,9 @@ import pytest
 from rumpci.autoconf import Autoconf
 from rumpci.drivers.nvme import Nvme
 from rumpci.hosts import open_host
+from tests.descriptors import descriptor_names
 from tests.qemu.killed_driver import BLOCK, BLOCKS, content
 from tests.qemu.kills import Kills, Oracle, kills
-from tests.unit.pci4raw import descriptor_names
 
 from .needs import qemu
 

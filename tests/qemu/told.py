@@ -18,7 +18,7 @@ from rumpci.drivers.edu import Edu
 from rumpci.drivers.nvme import Nvme
 from rumpci.drivers.nvmebatch import NvmeBatch
 from rumpci.hosts import open_host
-from rumpci.tools.run import Job, run
+from rumpci.supervisor.inside import Job, run
 
 SERVER = "pci0"
 

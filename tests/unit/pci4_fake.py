@@ -175,7 +175,3 @@ def opened(fake: Fake, limit: float = LIMIT_S) -> Iterator[Pci4Host]:
     with contextlib.closing(open_host(f"pci4:{fake.path}?limit={limit}")) as host:
         assert isinstance(host, Pci4Host)
         yield host
-
-
-def descriptors() -> int:
-    return len(os.listdir("/proc/self/fd"))

@@ -32,7 +32,8 @@ from rumpci.pci import PciAttachArgs
 from rumpci.pci4 import abi
 from rumpci.pci4.abi import Op
 from rumpci.pci4.wire import F, Message
-from tests.unit.pci4raw import Raw, Refused, descriptor_names, descriptors, resident, serving
+from tests.descriptors import descriptor_names, descriptors
+from tests.unit.pci4raw import Raw, Refused, resident, serving
 from tests.unit.pci4served import ANY, EDU, RAM, SIGNALLER, dma_alloc, made_guard
 from tests.waiting import until
 

@@ -7,7 +7,7 @@ import resource
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -128,20 +128,6 @@ def serving(guard: Guard, path: Path, policy: Policy | None = None) -> Iterator[
         thread.join()
         server.close()
         guard.close()
-
-
-def descriptor_names() -> list[str]:
-    """What this process has open; not the banks: the server keeps each that was ever lent."""
-    names = []
-    for fd in os.listdir("/proc/self/fd"):
-        with suppress(FileNotFoundError):  # what listed them
-            names.append(os.readlink(f"/proc/self/fd/{fd}"))
-    return [name for name in names if "memfd:bank" not in name]
-
-
-def descriptors() -> int:
-    """How many this process has open."""
-    return len(descriptor_names())
 
 
 def resident() -> int:

@@ -1,8 +1,6 @@
 """Cards that interrupt as a test tells them, behind a guard; claims of them."""
 
 import contextlib
-import gc
-import os
 import select
 from collections.abc import Iterator
 
@@ -132,9 +130,3 @@ def events(interrupt: GuardInterrupt) -> list[Event]:
 
 def count(interrupt: GuardInterrupt) -> int:
     return sum(event.count for event in events(interrupt))
-
-
-def descriptors() -> int:
-    """How many are open, without those of garbage."""
-    gc.collect()
-    return len(os.listdir("/proc/self/fd"))

@@ -15,7 +15,7 @@ from rumpci.drivers.edureg import EDU_DMA_MAX
 from rumpci.errors import BadRange, DriverAttachError
 from rumpci.hosts import open_host
 from rumpci.machines.model.machine import ModelMachine
-from rumpci.tools.run import Job, run
+from rumpci.supervisor.inside import Job, run
 from tests.unit import edu_dma
 from tests.unit.edu_dma import AT, Bench, attached
 

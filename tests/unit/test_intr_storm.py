@@ -26,6 +26,7 @@ from rumpci.pci_intr import (
     pci_intr_type,
 )
 from rumpci.shim import Shim
+from tests.descriptors import descriptors
 
 from .signallers import (
     ACK,
@@ -37,7 +38,6 @@ from .signallers import (
     Signaller,
     bench,
     count,
-    descriptors,
     events,
     ready,
 )

@@ -21,9 +21,10 @@ from rumpci.host_dma import MemorySpec
 from rumpci.pci4 import abi
 from rumpci.pci4.abi import Op
 from rumpci.pci4.client import Pci4Host
+from tests.descriptors import descriptors
 from tests.waiting import LIMIT_S, until
 
-from .pci4_fake import PLACE, Fake, Raw, descriptors, opened
+from .pci4_fake import PLACE, Fake, Raw, opened
 from .pci4everything import everything
 from .pci4fuzz import Chance
 

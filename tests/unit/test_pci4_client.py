@@ -36,9 +36,10 @@ from rumpci.hosts import open_host
 from rumpci.pci4 import abi
 from rumpci.pci4.abi import Op
 from rumpci.pci4.client import Pci4Host
+from tests.descriptors import descriptors
 from tests.waiting import LIMIT_S, until
 
-from .pci4_fake import PLACE, Fake, descriptors, opened
+from .pci4_fake import PLACE, Fake, opened
 
 RECORD = abi.Event.LAYOUT
 

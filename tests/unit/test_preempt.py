@@ -10,8 +10,8 @@ from rumpci.drivers.edu import Edu
 from rumpci.errors import DriverAttachError, DriverError
 from rumpci.load import load_classes
 from rumpci.pci import PciAttachArgs
+from rumpci.supervisor.inside import Job, run
 from rumpci.tools.main import main
-from rumpci.tools.run import Job, run
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 

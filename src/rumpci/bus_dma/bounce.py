@@ -43,7 +43,7 @@ def place(dmam: BusDmamap, flats: Sequence[tuple[Flat, int]]) -> tuple[list[Piec
             pieces.append(Piece(known.memory, flat.address - known.start, length))
         elif bounce is not None:
             pieces.append(Piece(bounce, used, length))
-            copies.append(Copy(at, at + length, memoryview(flat), dmam.bounce_view, used))
+            copies.append(Copy(at, at + length, flat.view, dmam.bounce_view, used))
             used += length
         at += length
     return pieces, copies

@@ -77,7 +77,7 @@ def load_direct(
         adoption.forget()
         return None
     return segments, [
-        Copy(at, at + end - start, memoryview(flats[n][0])[start:end], dmam.bounce_view, offset)
+        Copy(at, at + end - start, flats[n][0].view[start:end], dmam.bounce_view, offset)
         for n, start, end, at, offset in adoption.bounced
     ]
 

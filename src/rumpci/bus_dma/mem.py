@@ -76,7 +76,7 @@ def bus_dmamem_map(
             "map what was allocated",
         )
     tag.root.add(memory)
-    return memoryview(memory.view)[:size]
+    return memory.view.first(size)
 
 
 def bus_dmamem_unmap(tag: BusDmaTag, kva: memoryview, size: int) -> None:

@@ -4,7 +4,7 @@ client_claim.py     a claimed function, its windows
 client_intr.py      its interrupts: events are read from descriptors, not asked for
 client_dma.py       its memory and maps
 client_listing.py   what is held, by whom: for tools
-client_link.py      requests and answers
+client_link.py      requests and answers: client_socket.py, client_node.py
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import threading
 from collections.abc import Sequence
 from typing import Any
 
-from rumpci.errors import HostRefused, MachineDied, NotSupported, RumpciError
+from rumpci.errors import DeviceBusy, HostRefused, MachineDied, NotSupported, RumpciError
 from rumpci.guard.config import check_address, check_register
 from rumpci.host import Address, Bar, Feature, Function, Holder, InterruptInfo, Space
 from rumpci.host_dma import DmaInfo, DmaUsage, Grant
@@ -59,18 +59,39 @@ class Pci4Host:
     def claim(self, address: Address, who: str) -> Pci4Claim:
         """See host.Host."""
         check_address(address, f"claiming {address} for {who}")
-        request = abi.Claim(address=abi.pack_address(address), who=clip(who, abi.NAME))
-        handle = self._connection.call(Op.CLAIM, request).claim
+        connection = self._connection.for_claim()
         try:
-            function = self._listed(address)
-        except BaseException:  # nobody would have the handle
-            with contextlib.suppress(RumpciError):
-                self._connection.handle(Op.RELEASE, handle)
+            claim = self._claimed(connection, address, who)
+        except BaseException:
+            self._let_go(connection)
             raise
-        claim = Pci4Claim(self._connection, handle, function, self._forget)
         with self._lock:
             self._claims.add(claim)
         return claim
+
+    def _claimed(self, connection: Connection, address: Address, who: str) -> Pci4Claim:
+        request = abi.Claim(address=abi.pack_address(address), who=clip(who, abi.NAME))
+        try:
+            handle = connection.call(Op.CLAIM, request).claim
+        except DeviceBusy as error:
+            if connection.wordless:
+                error.why, error.remedy = self._why_busy(address, error.why)
+            raise
+        try:
+            return Pci4Claim(connection, handle, self._listed(address), self._forget)
+        except BaseException:  # nobody would have the handle
+            with contextlib.suppress(RumpciError):
+                connection.handle(Op.RELEASE, handle)
+            raise
+
+    def _why_busy(self, address: Address, known: str) -> tuple[str, str]:
+        """Who has a function, from the listing, and what to do."""
+        found = next((f for f in self.functions() if f.address == address), None)
+        if found and found.is_bridge:
+            return "it is a bridge, which belongs to the kernel", "claim a device behind it"
+        if found and found.claimed_by:
+            return f"{found.claimed_by} has it", f"detach {found.claimed_by} first"
+        return known, "see `rumpci list`"
 
     def holders(self) -> Sequence[Holder]:
         """See host.Host."""
@@ -133,6 +154,12 @@ class Pci4Host:
     def _forget(self, claim: Pci4Claim) -> None:
         with self._lock:
             self._claims.discard(claim)
+        self._let_go(claim.connection)
+
+    def _let_go(self, connection: Connection) -> None:
+        """Close a connection that was a claim's own."""
+        if connection is not self._connection:
+            connection.close()
 
 
 def _function(row: Any) -> Function:

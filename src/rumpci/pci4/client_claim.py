@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import mmap
 import os
-import stat
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -20,7 +19,7 @@ from rumpci.pci4 import abi
 from rumpci.pci4.abi import Op
 from rumpci.pci4.client_dma import ClientDma, Pci4Map, Pci4Memory
 from rumpci.pci4.client_intr import Pci4Interrupt, take_interrupts
-from rumpci.pci4.client_link import Connection, packable
+from rumpci.pci4.client_link import Connection, holds, packable
 
 _TYPES = {IntrType.INTX: 0, IntrType.MSI: 1, IntrType.MSIX: 2}
 _WRITABLE = 1
@@ -261,12 +260,6 @@ class Pci4Window(CheckedWindow):
         if self.mapping is not None and self.mapping.end > self.mapping.start:
             self.mapping.revoke()
             os.close(self.mapping.fd)
-
-
-def holds(descriptor: int, start: int, size: int) -> bool:
-    """Whether a file has these bytes: beyond its end is memory that kills whoever touches it."""
-    status = os.fstat(descriptor)
-    return not stat.S_ISREG(status.st_mode) or start + size <= status.st_size
 
 
 def _mapped(descriptor: int, start: int, size: int, *, writable: bool) -> memoryview:

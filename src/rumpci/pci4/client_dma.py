@@ -17,7 +17,7 @@ from rumpci.host import Address
 from rumpci.host_dma import PAGE_SIZE, Direction, Fault, MapSpec, MemorySpec, Piece, Segment
 from rumpci.pci4 import abi
 from rumpci.pci4.abi import Op, unpack_address
-from rumpci.pci4.client_link import Connection, clip, packable
+from rumpci.pci4.client_link import Connection, clip, holds, packable
 
 _NAME = 64
 _PIECE = abi.DmamapLoadPiece.LAYOUT
@@ -261,6 +261,6 @@ def _ranges(answer: Any, descriptors: list[int]) -> list[tuple[int, int]]:
     if size != sum(length for _, length in _segments(answer)):
         raise ValueError("memory and its segments differ")
     end = max(at + length for at, length in ranges)
-    if os.fstat(descriptors[0]).st_size < end:
+    if not holds(descriptors[0], 0, end):
         raise ValueError("memory beyond the end of its file")
     return ranges

@@ -1,30 +1,24 @@
 """Interrupts of a function that a guard in another process holds for us.
 
-The guard sends each event to a socket of the interrupt's own, so that a driver waits
-for it in poll(2) and reads it without a question.
+A driver waits for it in poll(2), at the connection's `Source`, and reads it without a question.
 """
 
 from __future__ import annotations
 
-import contextlib
-import socket
 from typing import Any
 
 from rumpci.errors import BadShim
 from rumpci.guard.held import Allocated
 from rumpci.host import Address, Event, IntrType
 from rumpci.pci4 import abi
-from rumpci.pci4._events import Events
 from rumpci.pci4.abi import Control, Op
-from rumpci.pci4.client_link import Connection, packable
+from rumpci.pci4.client_link import Connection, Source, packable
 
 _RECORD = abi.Event.LAYOUT
-_MOST = 1024
-"""Messages that one `read` takes: whoever sends without end does not hold it for ever."""
 
 
 class Pci4Interrupt(Allocated):
-    """The seam's Interrupt; `events` is the socket that its events come from."""
+    """The seam's Interrupt; `events` is where its events come from."""
 
     def __init__(
         self,
@@ -32,13 +26,12 @@ class Pci4Interrupt(Allocated):
         address: Address,
         type_: IntrType,
         place: tuple[int, int, str],
-        events: socket.socket,
+        events: Source,
     ) -> None:
         self._handle, index, name = place
         super().__init__(address, index, name)
         self.type = type_
         self._connection, self._events = connection, events
-        self._records = Events(events.fileno(), _RECORD.size)
         self._unmask = abi.IntrControl(intr=self._handle, what=Control.UNMASK).pack()
 
     def fileno(self) -> int:
@@ -65,10 +58,10 @@ class Pci4Interrupt(Allocated):
         """See host.Interrupt."""
         if not self.established:
             return False
-        return self._records.ready()  # the end of the connection too, for `read` to tell
+        return self._events.ready()  # the end of the connection too, for `read` to tell
 
     def arm(self) -> bool:
-        """See host.Interrupt.  A socket needs no arming."""
+        """See host.Interrupt.  A descriptor of ours needs no arming."""
         return self.ready()
 
     def unmask(self) -> None:
@@ -95,7 +88,7 @@ class Pci4Interrupt(Allocated):
         self._take()
 
     def end(self) -> None:
-        """Close its socket: it was released."""
+        """Let its events go: it was released."""
         self.released, self.established = True, False
         self._events.close()
 
@@ -105,7 +98,7 @@ class Pci4Interrupt(Allocated):
 
     def _take(self) -> list[Event]:
         try:
-            data = self._records.take(_MOST)
+            data = self._events.take()
         except EOFError:
             why = "the guard closed it"
         except ValueError as error:
@@ -126,30 +119,12 @@ def take_interrupts(
     descriptors: list[int],
 ) -> list[Pci4Interrupt]:
     """The interrupts that INTR_ALLOC gave; it takes the descriptors.  Raises MachineDied (EIO)."""
-    if len(descriptors) != len(indices):
-        raise connection.garbage(Op.INTR_ALLOC, f"{len(descriptors)} descriptors of {len(indices)}")
+    sources = connection.sources(indices, descriptors)
     made = list[Pci4Interrupt]()
-    with contextlib.ExitStack() as failed:
-        for handle, index in zip(answer.intr, indices, strict=False):
-            name = answer.unit if type_ is IntrType.INTX else f"{answer.unit} vec {index}"
-            events = _socket(connection, descriptors)
-            failed.callback(events.close)
-            made.append(Pci4Interrupt(connection, address, type_, (handle, index, name), events))
-        failed.pop_all()
+    for handle, index, events in zip(answer.intr, indices, sources, strict=False):
+        name = answer.unit if type_ is IntrType.INTX else f"{answer.unit} vec {index}"
+        made.append(Pci4Interrupt(connection, address, type_, (handle, index, name), events))
     return made
-
-
-def _socket(connection: Connection, descriptors: list[int]) -> socket.socket:
-    """The first descriptor as a socket that keeps messages apart."""
-    try:
-        events = socket.socket(fileno=descriptors[0])
-    except OSError as error:
-        raise connection.garbage(Op.INTR_ALLOC, f"no socket: {error}") from error
-    descriptors.pop(0)
-    if events.type not in (socket.SOCK_SEQPACKET, socket.SOCK_DGRAM):
-        events.close()
-        raise connection.garbage(Op.INTR_ALLOC, "a socket that does not keep messages apart")
-    return events
 
 
 def _event(fields: tuple[Any, ...]) -> Event:

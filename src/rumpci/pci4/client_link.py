@@ -1,24 +1,21 @@
 """A client's connection: requests and answers as structures, errors as exceptions.
 
-The other end is not believed: what is no answer to what was asked ends the
-connection, and every wait for it has a limit.
+client_socket.py   over a Unix socket, to a guard in another process
+client_node.py     by ioctl(2) of a device node, to a kernel
 """
 
 from __future__ import annotations
 
 import contextlib
-import errno
 import logging
 import os
-import re
-import socket
+import stat
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, TypeVar
+from typing import Protocol, TypeVar
 
-from rumpci import errors
-from rumpci.errors import BadRequest, BadURL, HostRefused, HostUnavailable, MachineDied, RumpciError
+from rumpci.errors import BadRequest, MachineDied, RumpciError
 from rumpci.pci4 import abi
-from rumpci.pci4._channel import Channel
 from rumpci.pci4.abi import Op
 from rumpci.pci4.wire import Message
 
@@ -29,32 +26,77 @@ _ROWS = 1 << 16
 """Rows that a listing may have: more are no listing."""
 
 
-class Connection:
-    """To the guard that serves at `path`; each answer may take `limit` seconds.
+class Channel(Protocol):
+    """How requests get there: a socket's (_channel.pyx), or a device node's (client_node.py)."""
 
-    `made` is a socket that is connected already.  Raises HostUnavailable (ENOENT or as
-    connect(2)), HostRefused (EINVAL), BadURL.
+    def read(self, window: int, position: int, width: int, /) -> int:
+        """Make one access, a read, and return its value."""
+
+    def post(self, window: int, position: int, width: int, value: int, /) -> None:
+        """Make one write.  It may be refused later, by whatever comes next."""
+
+    def post_request(self, op: int, body: bytes, /) -> None:
+        """Make any request that way."""
+
+    def exchange(self, op: int, body: bytes, /) -> tuple[bytes, list[int]]:
+        """Make a request: its answer, and the descriptors beside it, which are the caller's."""
+
+    def settle(self) -> Exception | None:
+        """Return when every posted request was answered; the first error of one, or None."""
+
+    def close(self, why: str, /) -> None:
+        """Refuse every later request for this reason."""
+
+
+class Source(Protocol):
+    """Where the events of one interrupt come from."""
+
+    def fileno(self) -> int:
+        """A descriptor that polls readable when there is one."""
+
+    def ready(self) -> bool:
+        """Whether `take` would find something, be it an error or the end."""
+
+    def take(self) -> bytes:
+        """Whole records; none if there are none.
+
+        Raises OSError, EOFError at the end, ValueError for what are no records.
+        """
+
+    def close(self) -> None:
+        """Let it go."""
+
+
+class Connection(ABC):
+    """To the guard at `path`, whatever carries the requests: `channel` does.
+
+    `wordless`: its refusals are numbers, and do not say who or why.
     """
 
-    def __init__(self, path: str, limit: float, made: socket.socket | None = None) -> None:
-        self.path = path
-        self._socket = made or _connect(path, limit)
-        sizes = {int(op): kind.LAYOUT.size for op, kind in abi.STRUCTURES.items()}
-        self.channel = Channel(
-            self._socket.fileno(),
-            magic=abi.MAGIC,
-            access=Op.WINDOW_ACCESS,
-            sizes=sizes,
-            error=abi.Error.LAYOUT.size,
-            lost=self.lost,
-            refused=refused,
-            limit=limit,
-        )
+    wordless = False
+
+    def __init__(self, path: str, channel: Channel) -> None:
+        self.path, self.channel = path, channel
+
+    @abstractmethod
+    def sources(self, indices: Sequence[int], descriptors: list[int]) -> list[Source]:
+        """Where the events of interrupts that were just taken come from, in order.
+
+        It takes the descriptors.  Raises MachineDied (EIO) for what are none.
+        """
+
+    @abstractmethod
+    def for_claim(self) -> Connection:
+        """A connection for one more claim: this one, or another to the same guard."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """End the connection.  Doing it twice does nothing."""
 
     def call(self, op: Op, request: M) -> M:
         """Make an operation; the answer.  Raises what the guard raised, or MachineDied (EIO)."""
         answer, descriptors = self.call_fds(op, request)
-        _close_all(descriptors)
+        close_all(descriptors)
         return answer
 
     def call_fds(self, op: Op, request: M) -> tuple[M, list[int]]:
@@ -63,19 +105,19 @@ class Connection:
         try:
             return type(request).unpack(data), descriptors
         except ValueError as error:
-            _close_all(descriptors)
+            close_all(descriptors)
             raise self.garbage(op, str(error)) from error
 
     def handle(self, op: Op, handle: int) -> int:
         """Make an operation on a handle; its value."""
         data, descriptors = self.channel.exchange(op, _HANDLE.pack(handle, 0))
-        _close_all(descriptors)
+        close_all(descriptors)
         return int(_HANDLE.unpack(data)[1])
 
     def raw(self, op: Op, request: bytes) -> bytes:
         """Make an operation whose structure the caller packs and unpacks."""
         data, descriptors = self.channel.exchange(op, request)
-        _close_all(descriptors)
+        close_all(descriptors)
         return data
 
     def rows(self, op: Op, kind: type[M]) -> Iterator[M]:
@@ -113,13 +155,6 @@ class Connection:
         self.channel.close(why)
         return self.lost(tried, why)
 
-    def close(self) -> None:
-        """End the connection.  Doing it twice does nothing."""
-        self.channel.close("the host was closed")
-        with contextlib.suppress(OSError):  # it wakes a thread that waits for an answer
-            self._socket.shutdown(socket.SHUT_RDWR)
-        self._socket.close()
-
 
 @contextlib.contextmanager
 def packable(refusal: Callable[[str], RumpciError]) -> Iterator[None]:
@@ -135,49 +170,17 @@ def clip(text: str, size: int) -> str:
     return text.encode(errors="replace")[:size].decode(errors="ignore").replace("\0", "?")
 
 
-def refused(number: int, data: bytes) -> RumpciError:
-    """The exception that an `Error` is.  Raises ValueError for bytes that are none."""
-    told: Any = abi.Error.unpack(data)
-    kind = getattr(errors, told.name, RumpciError)
-    if not (isinstance(kind, type) and issubclass(kind, RumpciError)):
-        kind = RumpciError
-    made = kind(told.tried, told.why, told.remedy, errno=number)
-    step = re.fullmatch(r"shim step ([0-9]{1,4})", told.tried)
-    if isinstance(made, errors.BadShim) and step:  # the only thing besides that an error knows
-        made.step = int(step[1])
-    return made
+def holds(descriptor: int, start: int, size: int) -> bool:
+    """Whether a file has these bytes: beyond its end is memory that kills whoever touches it."""
+    status = os.fstat(descriptor)
+    return not stat.S_ISREG(status.st_mode) or start + size <= status.st_size
 
 
-def _close_all(descriptors: Sequence[int]) -> None:
+def close_all(descriptors: Sequence[int]) -> None:
+    """Close descriptors."""
     for descriptor in descriptors:
         os.close(descriptor)
 
 
 def _op_name(number: int) -> str:
     return Op(number).name.lower()
-
-
-def _connect(path: str, limit: float) -> socket.socket:
-    tried = f"connecting to {path}"
-    made = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
-    try:
-        made.settimeout(limit)
-        made.connect(path)
-    except OSError as error:
-        made.close()
-        raise _unavailable(tried, error) from error
-    return made
-
-
-def _unavailable(tried: str, error: OSError) -> RumpciError:
-    if error.errno is None:  # Python itself refuses a path that is too long, and waits that end
-        if isinstance(error, TimeoutError):
-            return HostRefused(tried, "nobody accepts", "see the guard's log")
-        return BadURL(tried, str(error), "use a shorter path")
-    why = os.strerror(error.errno)
-    if error.errno in (errno.EPROTOTYPE, errno.ENOTSOCK):
-        return HostRefused(tried, f"no guard: {why}", "name the socket of `rumpci serve`")
-    remedy = "start `rumpci serve`, or name its socket"
-    if error.errno == errno.EACCES:
-        remedy = "be in the group that may use the socket"
-    return HostUnavailable(tried, why, remedy, errno=error.errno)

@@ -19,7 +19,7 @@ from typing import Any
 from rumpci.host import Address, Host
 from rumpci.hosts import open_host
 from rumpci.pci4.client import Pci4Host
-from rumpci.pci4.client_link import Connection
+from rumpci.pci4.client_socket import SocketConnection
 from rumpci.rump.findings import Finding
 from rumpci.rump.kernel import Kernel
 from rumpci.rump.libraries import Libraries
@@ -60,7 +60,7 @@ def _open(job: dict[str, Any], bus: int) -> Host:
     """The parent's guard, or the host itself where a kernel guards it."""
     if not job["guarded"]:
         return open_host(job["host"])
-    return Pci4Host(Connection("the guard", _LIMIT, socket.socket(fileno=bus)), job["host"])
+    return Pci4Host(SocketConnection("the guard", _LIMIT, socket.socket(fileno=bus)), job["host"])
 
 
 def _boot(job: dict[str, Any], host: Host, told: socket.socket) -> Kernel:

@@ -25,7 +25,7 @@ from rumpci.errors import DriverError
 from rumpci.host import Host
 from rumpci.listen import Listener
 from rumpci.pci4.client import Pci4Host
-from rumpci.pci4.client_link import Connection
+from rumpci.pci4.client_socket import SocketConnection
 from rumpci.supervisor import control, failure, registers, work
 from rumpci.supervisor.beat import Beat, BeatingCpu
 from rumpci.supervisor.confine import confine
@@ -56,7 +56,7 @@ class Child:
         names = {driver.name: registers.declared(driver) for driver in drivers}
         self._talk.tell("loaded", registers=names, files=_files(self._task))
         kept: dict[str, Any] = self._talk.order()["kept"]
-        host = Pci4Host(Connection("the supervisor", _LIMIT, self._bus), self._task.host)
+        host = Pci4Host(SocketConnection("the supervisor", _LIMIT, self._bus), self._task.host)
         with work.lines_of_their_own(self._console), own_cpu(self._cpu) as cpu:
             try:
                 self._with_devices(drivers, host, kept)

@@ -13,9 +13,6 @@ from rumpci.supervisor.process import Process
 from rumpci.supervisor.work import Work
 from rumpci.tools.nbd import Service
 
-RESTARTS = ("on-failure", "never", "always")
-"""When a child is followed by another."""
-
 
 @dataclass(frozen=True)
 class Plan:

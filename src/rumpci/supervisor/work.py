@@ -17,6 +17,8 @@ from rumpci.tools.load import shipped_names
 
 SHOWS = ("dma", "intr", "iommu")
 """What can be shown at the end: the commands of these names."""
+RESTARTS = ("on-failure", "never", "always")
+"""When a child is followed by another."""
 Failing = Callable[[str, Driver, BaseException], None]
 
 

@@ -1,6 +1,6 @@
 """`rumpci doctor`: what this machine can host; every finding has its remedy.
 
-It only looks: nothing is loaded, bound or opened.
+It only looks: nothing is loaded, bound or claimed.
 """
 
 from __future__ import annotations
@@ -8,16 +8,15 @@ from __future__ import annotations
 import platform
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
 import click
 
-from rumpci import __version__, pcidevs
-from rumpci.supervisor import landlock, seccomp
-from rumpci.supervisor.isolate import has_user_namespaces
-from rumpci.tools import doctor_iommu, doctor_linux
+from rumpci import __version__, _native, pcidevs
+from rumpci.tools import doctor_netbsd
 from rumpci.tools.common import json_option, print_json
 from rumpci.tools.finding import Check, Finding
 
@@ -36,7 +35,8 @@ def command(as_json: bool) -> int:
     else:
         for finding in findings:
             _print(finding)
-    return 0 if any(f.ok for f in findings if f.what == "qemu: hosts") else 1
+    usable = ("qemu: hosts", doctor_netbsd.NODES)
+    return 0 if any(f.ok for f in findings if f.what.startswith(usable)) else 1
 
 
 def _print(finding: Finding) -> None:
@@ -49,6 +49,10 @@ def _rumpci(root: Path) -> Iterator[Finding]:
     del root
     system = f"{platform.system()} {platform.release()}, Python {platform.python_version()}"
     yield Finding("rumpci", True, f"{__version__} on {system}")
+
+
+def _model(root: Path) -> Iterator[Finding]:
+    del root
     yield Finding("model: hosts", True, "always there: devices written in Python")
 
 
@@ -73,53 +77,44 @@ def _names(root: Path) -> Iterator[Finding]:
     )
 
 
-def _isolation(root: Path) -> Iterator[Finding]:
-    there = has_user_namespaces(root)
+def native(root: Path) -> Iterator[Finding]:
+    """Whether what is fast was compiled."""
+    del root
+    there = not (_native.__file__ or "").endswith(".py")
     yield Finding(
-        "drivers apart",
+        "native modules",
         there,
-        "user namespaces: a driver's process cannot open what rumpci and QEMU have open"
+        "compiled: a mapped register is one instruction"
         if there
-        else "no user namespaces: a driver's process may trace those of the same user",
-        "raise user.max_user_namespaces with sysctl, or use `rumpci run --user NAME` as root",
-    )
-    yield from _confinement()
-
-
-def _confinement() -> Iterator[Finding]:
-    """Of the kernel that runs: a file system cannot tell what it has."""
-    has = landlock.version()
-    yield Finding(
-        "drivers' files",
-        has > 0,
-        f"Landlock {has}: a driver reads Python, rumpci and its own directory, and writes nothing"
-        if has
-        else "no Landlock: a driver opens what its user may",
-        "boot Linux 5.13 or later with landlock in lsm=, or use `rumpci run --user NAME` as root",
-    )
-    missing = seccomp.missing()
-    yield Finding(
-        "drivers' calls",
-        not missing,
-        f"{missing}: a driver makes any system call"
-        if missing
-        else "seccomp: a driver executes nothing, has no network and signals nobody else",
-        f"run `{_APT} libseccomp2`, on a kernel with CONFIG_SECCOMP_FILTER",
+        else "none: registers and memory go through Python's memoryview, which is slower; "
+        "one access is one access all the same",
+        "install rumpci with a C compiler; only qemu:, vfio:, rump and sockets need them",
     )
 
 
-CHECKS: tuple[Check, ...] = (
-    _rumpci,
-    _qemu,
-    _names,
-    doctor_iommu.iommu,
-    doctor_iommu.groups,
-    doctor_iommu.noiommu,
-    doctor_linux.modules,
-    doctor_linux.vfio,
-    doctor_linux.uio,
-    doctor_linux.memlock,
-    doctor_linux.hugepages,
-    doctor_linux.lockdown,
-    _isolation,
-)
+def _checks() -> tuple[Check, ...]:
+    if sys.platform != "linux":
+        return (_rumpci, native, doctor_netbsd.nodes, doctor_netbsd.iommu)
+    from rumpci.tools import doctor_apart, doctor_iommu, doctor_linux
+
+    return (
+        _rumpci,
+        _model,
+        native,
+        _qemu,
+        _names,
+        doctor_iommu.iommu,
+        doctor_iommu.groups,
+        doctor_iommu.noiommu,
+        doctor_linux.modules,
+        doctor_linux.vfio,
+        doctor_linux.uio,
+        doctor_linux.memlock,
+        doctor_linux.hugepages,
+        doctor_linux.lockdown,
+        doctor_apart.isolation,
+    )
+
+
+CHECKS = _checks()
+"""What this system has to be looked at for."""

@@ -9,53 +9,25 @@ already.
 from __future__ import annotations
 
 import functools
-import re
-import signal
-import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, fields
-from types import FrameType
 from typing import Any
 
 import click
 
-from rumpci.autoconf import Console, Driver, Level
-from rumpci.cpu import curcpu, own_cpu
-from rumpci.host import Host
+from rumpci.autoconf import Console, Level
+from rumpci.errors import BadURL
 from rumpci.hosts import open_host, url
 from rumpci.hosts.keys import BANKS_MAX
-from rumpci.signals import handled
-from rumpci.supervisor import work
-from rumpci.supervisor.plan import RESTARTS, Plan
-from rumpci.supervisor.work import Work
+from rumpci.supervisor import inside, work
+from rumpci.supervisor.inside import Job, console, run
+from rumpci.supervisor.work import RESTARTS, Work
 from rumpci.tools import bind, nbd
 from rumpci.tools.load import load_drivers
 
 GUARDED = ("qemu", "model", "uio", "vfio")
 """Schemes whose guard, or the kernel's part of it, is in the process that opens them."""
-
-
-@dataclass(frozen=True)
-class Job:
-    """What to run in this process: the drivers, where, with which properties; what to show.
-
-    `service` says where disks are served; without it the devices run.  `last` operations
-    are printed at the end.
-    """
-
-    names: Sequence[str]
-    drivers: Sequence[type[Driver]]
-    host: str
-    properties: dict[str, dict[str, str]]
-    show: Sequence[str] = ()
-    service: nbd.Service | None = None
-    last: int = 0
-
-    @property
-    def work(self) -> Work:
-        """The part that a child would be told."""
-        return Work(self.names, self.host, self.properties, self.show)
 
 
 @dataclass(frozen=True)
@@ -154,7 +126,7 @@ def command(
     job = Job(drivers, load_drivers(drivers), host, task.properties, show, service, apart.last)
     if sweep:
         return _sweep(job, sweep)
-    run(job, _console(apart.level), seed)
+    run(job, console(apart.level), seed)
     return 0
 
 
@@ -178,6 +150,7 @@ def _is_guarded(host: str) -> bool:
 def _supervise(task: Work, apart: Apart, service: nbd.Service | None) -> int:
     """Run each driver in a child, with memory for DMA that it can be given."""
     from rumpci.supervisor import isolate
+    from rumpci.supervisor.plan import Plan
 
     user = isolate.find_user(apart.user) if apart.user else None
     plan = Plan(
@@ -199,58 +172,6 @@ def _device_count(host: str) -> int:
     return len(parsed.place.split(",") if parsed.scheme in ("uio", "vfio") else parsed.devices())
 
 
-def run(job: Job, console: Console, seed: int | None) -> None:
-    """Do a job once, here.  Raises what the drivers raise, and DriverError if a handler did."""
-    with (
-        work.lines_of_their_own(console),
-        own_cpu() as cpu,
-        _opened(job.host, seed) as host,
-        _recorded(host, job.last),
-        work.attached(job.work, job.drivers, host, console) as autoconf,
-    ):
-        if job.service:
-            nbd.serve(job.service, autoconf.devices, console)
-        else:
-            work.run_all(autoconf)
-        for name in job.show:
-            for line in work.show_lines(name, host):
-                console.line(line)
-    work.raise_failures(cpu)
-
-
-@contextmanager
-def _recorded(host: Host, last: int) -> Iterator[None]:
-    """Print the flight recorder at the end, if `last` says how much, and whenever SIGUSR1 comes."""
-    from rumpci.guard import Guard
-
-    if not last or not isinstance(host, Guard):
-        yield
-        return
-    from rumpci.supervisor import flight, supervisor
-
-    def show(_number: int = 0, _frame: FrameType | None = None) -> None:
-        click.echo("\n".join(supervisor.last_lines(host, flight.Names(), last)), err=True)
-
-    with handled({signal.SIGUSR1: show}):
-        try:
-            yield
-        finally:
-            show()
-
-
-@contextmanager
-def _opened(url: str, seed: int | None) -> Iterator[Host]:
-    """The host; with a seed, one that is preempted where the seed says."""
-    from rumpci.wrap.preempt import Preempting
-
-    with closing(open_host(url)) as inner:
-        curcpu().seed(seed)
-        try:
-            yield inner if seed is None else Preempting(inner)
-        finally:
-            curcpu().seed(None)
-
-
 def _sweep(job: Job, count: int) -> int:
     """Run with every seed; 1 if any failed."""
     failed: dict[str, list[int]] = {}
@@ -270,19 +191,7 @@ def _sweep(job: Job, count: int) -> int:
 
 
 def _properties(texts: tuple[str, ...]) -> dict[str, dict[str, str]]:
-    """DRIVER.KEY=VALUE, by driver and key."""
-    given: dict[str, dict[str, str]] = {}
-    for text in texts:
-        found = re.fullmatch(r"(\w+)\.(\w+)=(.*)", text)
-        if not found:
-            raise click.BadParameter(f"{text!r} is no DRIVER.KEY=VALUE", param_hint="--set")
-        given.setdefault(found[1], {})[found[2]] = found[3]
-    return given
-
-
-def _console(level: Level) -> Console:
-    def write(text: str) -> None:
-        sys.stdout.write(text)
-        sys.stdout.flush()
-
-    return Console(write, level)
+    try:
+        return inside.properties(texts)
+    except BadURL as error:
+        raise click.BadParameter(f"{error.tried}: {error.why}", param_hint="--set") from error

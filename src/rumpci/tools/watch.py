@@ -7,11 +7,12 @@ import os
 import sys
 import time
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import click
-from rich.console import Console
-from rich.live import Live
-from rich.text import Text
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 SECONDS = 2.0
 """Between two looks, when no other time is given."""
@@ -54,6 +55,8 @@ def watch(lines: Lines, interval: float) -> None:
 
     What `lines` raises ends it: MachineDied (EIO) when the guard has gone.
     """
+    from rich.console import Console  # the only thing of these commands that needs it
+
     console = Console()
     try:
         if console.is_terminal:
@@ -72,6 +75,9 @@ def as_json(record: Callable[[], object]) -> Lines:
 
 
 def _redraw(lines: Lines, interval: float, console: Console) -> None:
+    from rich.live import Live
+    from rich.text import Text
+
     with Live(console=console, auto_refresh=False) as live:
         while True:
             shown = Text("\n".join(_cut(lines(), console.height)), no_wrap=True, overflow="crop")

@@ -15,13 +15,15 @@ this once the group's node (/dev/vfio/NUMBER) is theirs.
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
 
 from rumpci.errors import BadURL
 from rumpci.host import Address
 from rumpci.hosts.keys import bank_count, memory_size, scatter_seed
 from rumpci.hosts.url import HostURL
-from rumpci.hosts.vfio.group import CONTAINERS, Options
-from rumpci.hosts.vfio.host import VfioHost
+
+if TYPE_CHECKING:
+    from rumpci.hosts.vfio.host import VfioHost
 
 KEYS = ("memory", "scatter", "noiommu", "unmap", "via", "banks")
 _MEMORY_MIN, _MEMORY_MAX = 1 << 20, 1 << 40
@@ -32,6 +34,9 @@ def open_url(url: HostURL) -> VfioHost:
 
     Raises BadURL (EINVAL), NoSuchDevice (ENXIO), DeviceBusy (EBUSY), HostUnavailable.
     """
+    from rumpci.hosts.vfio.group import CONTAINERS, Options
+    from rumpci.hosts.vfio.host import VfioHost
+
     url.check_params(KEYS)
     if not url.place:
         raise BadURL(f"host {url.text!r}", "no address", "write, for example, vfio:01:00.0")

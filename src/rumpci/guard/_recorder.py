@@ -1,0 +1,3 @@
+"""What `_recorder.pyx` is, where it was not compiled."""
+
+from rumpci.plain.ring import Ring as Ring
