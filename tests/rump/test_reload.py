@@ -75,11 +75,17 @@ def ended(stage: Stage, how: str) -> list[int]:
         stage.read(dma.handle, 0)
     elif how == "destroy":
         dma.destroy(other)
+    elif how == "create":
+        dma.map()
+    elif how == "subregion":
+        assert not stage.call("subtag", dma.tag, 0, PAGE, ctypes.byref(ctypes.c_void_p()))
     return [loaded, reached(stage)]
 
 
 @qemu
-@pytest.mark.parametrize("how", ["register", "write", "sync", "load", "destroy"])
+@pytest.mark.parametrize(
+    "how", ["register", "write", "sync", "load", "destroy", "create", "subregion"]
+)
 def test_anything_else_takes_it_from_the_device_first(play: Player, how: str) -> None:
     assert play(ended, "qemu:edu", how) == [PAGE, 0]
 

@@ -156,6 +156,7 @@ cdef public int rumpns_bus_dmamap_create(void *tag, unsigned long size, int nseg
                                          hyper_map **mapp) noexcept nogil:
     cdef void *caller = HYPER_CALLER()
     cdef hyper_shadow *shadow = NULL
+    _settle()
     hyper_stick()
     with gil:
         try:
@@ -367,6 +368,7 @@ cdef public int rumpns_bus_dmamem_alloc(void *tag, unsigned long size, unsigned 
                                         unsigned long boundary, hyper_segment *segs, int nsegs,
                                         int *rsegs, int flags) noexcept nogil:
     cdef void *caller = HYPER_CALLER()
+    _settle()
     hyper_stick()
     with gil:
         try:
@@ -394,6 +396,7 @@ cdef public void rumpns_bus_dmamem_free(void *tag, hyper_segment *segs, int nseg
 cdef public int rumpns_bus_dmamem_map(void *tag, hyper_segment *segs, int nsegs, size_t size,
                                       void **kva, int flags) noexcept nogil:
     cdef void *caller = HYPER_CALLER()
+    _settle()
     hyper_stick()
     with gil:
         try:
@@ -424,6 +427,7 @@ cdef public long rumpns_bus_dmamem_mmap(void *tag, hyper_segment *segs, int nseg
 cdef public int rumpns_bus_dmatag_subregion(void *tag, unsigned long low, unsigned long high,
                                             void **to, int flags) noexcept nogil:
     cdef void *caller = HYPER_CALLER()
+    _settle()
     hyper_stick()
     with gil:
         try:
