@@ -33,6 +33,7 @@ from rumpci.rump.hypercalls import Hypercalls
 
 MAPPED, TRAPPED, ROUNDS = 2_000_000, 1000, 9
 INTERRUPTS, ECHOES, INDEX = 1000, 3000, 4000
+LIMIT_S = 20
 
 
 def _function(library: ctypes.CDLL, name: str) -> ctypes.c_void_p:
@@ -87,7 +88,7 @@ def _interrupt(
     loops: ctypes.CDLL, calls: Hypercalls, claim: Claim, window: Window
 ) -> Iterator[Row]:
     """Microseconds from the raise to the handler in a thread of a rump kernel's."""
-    address, count, samples = claim.function.address, ctypes.c_int(), []
+    address, samples = claim.function.address, []
     calls.interrupts.map(address, 1)
     _hyper.set_window(INDEX, window)
     loops.acknowledge_by(_function(ctypes.CDLL(_hyper.__file__), "rumpns_bus_space_write_4"))
@@ -97,9 +98,7 @@ def _interrupt(
         window.read(EDU_INTR_STATUS.offset, 4)
         start = time.monotonic()
         window.write(EDU_INTR_RAISE.offset, 4, 2)
-        while loops.last_handled(ctypes.byref(count)) and count.value < number:
-            time.sleep(0)
-        samples.append(float(loops.last_handled(ctypes.byref(count))) - start)
+        samples.append(_handled(loops, number, start + LIMIT_S) - start)
         time.sleep(1e-4)
     calls.disestablish(established)
     _hyper.set_window(INDEX, None)
@@ -107,6 +106,18 @@ def _interrupt(
     yield Row("Python: raise to handler, INTx", python, "us")
     taken = statistics.median(samples) * 1e6
     yield Row("rump: the same, in a thread of its own", taken, "us", limit=python + 30)
+
+
+def _handled(loops: ctypes.CDLL, number: int, limit: float) -> float:
+    """When the handler ran for the `number`th time, which is waited for.  Raises TimeoutError."""
+    count = ctypes.c_int()
+    while True:  # before the first time, the time is 0
+        at = float(loops.last_handled(ctypes.byref(count)))
+        if count.value >= number:
+            return at
+        if time.monotonic() > limit:
+            raise TimeoutError(f"the handler ran {count.value} times, not {number}")
+        time.sleep(5e-5)  # elsewhere: the handler wants the interpreter
 
 
 def _echoes() -> Iterator[Row]:

@@ -32,7 +32,7 @@ class Player:
     """Plays scenes with the libraries in `lib`."""
 
     def __init__(self, lib: str, folder: Path) -> None:
-        self._lib, self._folder = lib, folder
+        self._lib, self._folder, self.limit = lib, folder, float(LIMIT_S)
         folder.mkdir(exist_ok=True)
 
     def __call__(self, scene: Scene, url: str, *arguments: object, **options: object) -> Any:
@@ -42,7 +42,7 @@ class Player:
         with (self._folder / "said").open("w+") as said:
             done = subprocess.run(
                 [sys.executable, "-m", "tests.rump.scene", json.dumps(job), str(told)],
-                stdin=subprocess.DEVNULL, stdout=said, stderr=said, timeout=LIMIT_S, check=False,
+                stdin=subprocess.DEVNULL, stdout=said, stderr=said, timeout=self.limit, check=False,
             )  # fmt: skip
             said.seek(0)
             self.said = said.read()

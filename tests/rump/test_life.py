@@ -29,6 +29,7 @@ pytestmark = [needs.qemu, needs.wire("if_wm")]
 @needs.libraries("rumpdev_drvctl")
 def test_detach_and_attach_again(rump: Player, tmp_path: Path, soak: bool) -> None:
     times = 50 if soak else 3
+    rump.limit *= times
     with Wires(tmp_path / "w"):
         url = f"qemu:e1000,wire={tmp_path / 'w'}"
         options = {"components": ["rumpdev_drvctl", *traffic.NET["components"]]}

@@ -200,6 +200,18 @@ def bus_dmamap_load_raw(
     _loaded(dmam, size, dmam.map.load(pieces, direction))
 
 
+def load_bounce(tag: BusDmaTag, dmam: BusDmamap, size: int, flags: int = 0) -> int:
+    """Load `size` bytes of a map's own memory; where they are in this process.
+
+    For who copies by itself what bounces there.  See bus_dmamap_load.
+    """
+    direction = _check_load("bus_dmamap_load", tag, dmam, size, flags)
+    bounce = take_bounce(dmam, size)
+    _loaded(dmam, size, dmam.map.load([Piece(bounce, 0, size)], direction))
+    dmam.copying = _COPYING[direction]
+    return bounce.view.address
+
+
 def bus_dmamap_unload(tag: BusDmaTag, dmam: BusDmamap) -> None:
     """Take what was loaded from the device; nothing is copied.
 

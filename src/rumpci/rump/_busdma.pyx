@@ -36,6 +36,9 @@ cdef extern from "busdma.h":
         hyper_copy *copies
         size_t ncopies
         int copying, synced, announced, shared
+        char *bounce
+        unsigned long loaded, limit
+        int flags, nsegs
         hyper_map map
     hyper_shadow *hyper_shadow_of(hyper_map *) noexcept nogil
     hyper_shadow *hyper_shadow_new(int) noexcept nogil
@@ -48,6 +51,14 @@ cdef extern from "busdma.h":
     hyper_map *hyper_scratch() noexcept nogil
     bint hyper_walking(int) noexcept nogil
     void hyper_sync(hyper_shadow *, unsigned long, unsigned long, int) noexcept nogil
+    void hyper_lock() noexcept nogil
+    void hyper_unlock() noexcept nogil
+    void hyper_mark(int *) noexcept nogil
+    hyper_shadow *hyper_leave(hyper_shadow *) noexcept nogil
+    hyper_shadow *hyper_peek() noexcept nogil
+    void hyper_note_range(uintptr_t, uintptr_t) noexcept nogil
+    bint hyper_keep_pieces(hyper_shadow *, const hyper_segment *, size_t) noexcept nogil
+    bint hyper_again(hyper_shadow *, const hyper_segment *, size_t, int) noexcept nogil
 
 ctypedef int (*LoadMbuf)(void *, hyper_map *, void *, int) noexcept nogil
 
@@ -73,6 +84,59 @@ def bind(addresses):
     _load_uio = <LoadMbuf><uintptr_t>addresses.get("rumpns_bus_dmamap_load_uio", 0)
 
 
+# ---- what is unloaded ----------------------------------------------------------------------------
+#
+# A driver that takes a buffer from a ring unloads its map and loads another buffer into it, of the
+# same size: for the device nothing changes, as what bounces stays where it is.  So what is unloaded
+# is left as it is until the next call; if that loads as much into the same map, no Python is asked.
+# Any other call, of any function here or for a register, and the end of a handler, unload it first.
+# Lock order: hyper_lock, then the GIL.
+
+def mark_at(uintptr_t mark):
+    """Where _hyper.pyx wants to find whether `settle` has anything to do; `settle` itself."""
+    hyper_mark(<int *>mark)
+    return <uintptr_t>&_settle
+
+
+def settle():
+    """Unload what was left."""
+    with nogil:
+        _settle()
+
+
+cdef void _settle() noexcept nogil:
+    if hyper_peek() != NULL:
+        hyper_lock()
+        _end(hyper_leave(NULL))
+        hyper_unlock()
+
+
+cdef void _end(hyper_shadow *left) noexcept nogil:
+    if left == NULL:
+        return
+    hyper_stick()
+    with gil:
+        try:
+            (<object>left.owner).unload(0)
+        except BaseException as error:
+            _failed(error, NULL)
+
+
+cdef bint _again(hyper_shadow *shadow, const hyper_segment *pieces, size_t count,
+                 int flags) noexcept nogil:
+    """Whether that could be loaded in the place of what was unloaded; else that is unloaded."""
+    cdef bint done = False
+    if hyper_peek() != NULL:
+        hyper_lock()
+        if hyper_peek() == shadow and hyper_again(shadow, pieces, count, flags):
+            hyper_leave(NULL)
+            done = True
+        else:
+            _end(hyper_leave(NULL))
+        hyper_unlock()
+    return done
+
+
 def share(uintptr_t base, uint64_t bus, uintptr_t size):
     """--dma=shared: what is of these bytes of this process need not be asked for (heap.py)."""
     _heap.base, _heap.bus, _heap.size = base, bus, size
@@ -92,6 +156,7 @@ cdef public int rumpns_bus_dmamap_create(void *tag, unsigned long size, int nseg
                                          hyper_map **mapp) noexcept nogil:
     cdef void *caller = HYPER_CALLER()
     cdef hyper_shadow *shadow = NULL
+    _settle()
     hyper_stick()
     with gil:
         try:
@@ -114,6 +179,7 @@ cdef public int rumpns_bus_dmamap_create(void *tag, unsigned long size, int nseg
 cdef public void rumpns_bus_dmamap_destroy(void *tag, hyper_map *map) noexcept nogil:
     cdef void *caller = HYPER_CALLER()
     cdef hyper_shadow *shadow = hyper_shadow_of(map)
+    _settle()
     hyper_stick()
     with gil:
         owner = <object>shadow.owner
@@ -173,14 +239,21 @@ cdef int _load(hyper_map *map, const hyper_segment *pieces, size_t count, int fl
             shadow.synced = shadow.announced = 0xf
             return error
         shadow.shared = 0
+    if _again(shadow, pieces, count, flags):
+        return 0
     hyper_stick()
     with gil:
         try:
             owner = <object>shadow.owner
             asked = [(pieces[i].ds_addr, pieces[i].ds_len) for i in range(count) if pieces[i].ds_len]
             map.dm_mapsize = map.dm_nsegs = 0
-            segments, copies = owner.load(asked, flags, map.dm_maxsegsz, <uintptr_t>caller)
+            shadow.bounce, shadow.limit, shadow.flags = NULL, map.dm_maxsegsz, flags
+            segments, copies, bounce = owner.load(asked, flags, map.dm_maxsegsz, <uintptr_t>caller)
             _keep_copies(shadow, copies)
+            shadow.bounce = <char *><uintptr_t>bounce
+            if bounce and not hyper_keep_pieces(shadow, pieces, count):
+                owner.unload(0)
+                return ENOMEM
             shadow.copying, shadow.announced = owner.copying, owner.announced
             for i in range(len(segments)):
                 map.dm_segs[i].ds_addr, map.dm_segs[i].ds_len = segments[i]
@@ -214,6 +287,8 @@ cdef public int rumpns_bus_dmamap_load_raw(void *tag, hyper_map *map, hyper_segm
     cdef void *caller = HYPER_CALLER()
     cdef hyper_shadow *shadow = hyper_shadow_of(map)
     cdef int i
+    _settle()
+    shadow.bounce = NULL
     hyper_stick()
     with gil:
         try:
@@ -235,12 +310,20 @@ cdef public int rumpns_bus_dmamap_load_raw(void *tag, hyper_map *map, hyper_segm
 cdef public void rumpns_bus_dmamap_unload(void *tag, hyper_map *map) noexcept nogil:
     cdef void *caller = HYPER_CALLER()
     cdef hyper_shadow *shadow = hyper_shadow_of(map)
+    cdef bint leave = shadow.bounce != NULL and map.dm_mapsize != 0
+    shadow.loaded, shadow.nsegs = map.dm_mapsize, map.dm_nsegs
     map.dm_maxsegsz = map._dm_maxmaxsegsz
     map.dm_mapsize = map.dm_nsegs = 0
     shadow.ncopies = 0
     if shadow.shared:
         shadow.shared = 0
         return
+    if leave:
+        hyper_lock()
+        _end(hyper_leave(shadow))
+        hyper_unlock()
+        return
+    _settle()
     hyper_stick()
     with gil:
         try:
@@ -253,6 +336,7 @@ cdef public void rumpns_bus_dmamap_sync(void *tag, hyper_map *map, unsigned long
                                         unsigned long length, int ops) noexcept nogil:
     cdef hyper_shadow *shadow = hyper_shadow_of(map)
     cdef const char *wrong = hyper_sync_wrong(shadow, offset, length, ops)
+    _settle()
     if wrong != NULL:
         _wrong(shadow, wrong, offset, length, ops, HYPER_CALLER())
         if offset > map.dm_mapsize:
@@ -284,6 +368,7 @@ cdef public int rumpns_bus_dmamem_alloc(void *tag, unsigned long size, unsigned 
                                         unsigned long boundary, hyper_segment *segs, int nsegs,
                                         int *rsegs, int flags) noexcept nogil:
     cdef void *caller = HYPER_CALLER()
+    _settle()
     hyper_stick()
     with gil:
         try:
@@ -299,6 +384,7 @@ cdef public int rumpns_bus_dmamem_alloc(void *tag, unsigned long size, unsigned 
 
 cdef public void rumpns_bus_dmamem_free(void *tag, hyper_segment *segs, int nsegs) noexcept nogil:
     cdef void *caller = HYPER_CALLER()
+    _settle()
     hyper_stick()
     with gil:
         try:
@@ -310,17 +396,21 @@ cdef public void rumpns_bus_dmamem_free(void *tag, hyper_segment *segs, int nseg
 cdef public int rumpns_bus_dmamem_map(void *tag, hyper_segment *segs, int nsegs, size_t size,
                                       void **kva, int flags) noexcept nogil:
     cdef void *caller = HYPER_CALLER()
+    _settle()
     hyper_stick()
     with gil:
         try:
             kva[0] = <void *><uintptr_t>_dma.map(segs[0].ds_vacookie if nsegs else 0, size)
-            return 0
         except BaseException as error:
             return _failed(error, caller)
+    hyper_note_range(<uintptr_t>kva[0], <uintptr_t>kva[0] + size)
+    return 0
 
 
 cdef public void rumpns_bus_dmamem_unmap(void *tag, void *kva, size_t size) noexcept nogil:
     cdef void *caller = HYPER_CALLER()
+    _settle()
+    hyper_note_range(<uintptr_t>kva, 0)
     hyper_stick()
     with gil:
         try:
@@ -337,6 +427,7 @@ cdef public long rumpns_bus_dmamem_mmap(void *tag, hyper_segment *segs, int nseg
 cdef public int rumpns_bus_dmatag_subregion(void *tag, unsigned long low, unsigned long high,
                                             void **to, int flags) noexcept nogil:
     cdef void *caller = HYPER_CALLER()
+    _settle()
     hyper_stick()
     with gil:
         try:

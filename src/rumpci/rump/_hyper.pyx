@@ -23,6 +23,7 @@ cdef extern from "hyper.h":
         uint64_t low, high, size, phase
     hyper_window hyper_windows[4096]
     int HYPER_WINDOWS
+    int hyper_unsettled
     uint64_t hyper_handle(unsigned, uint64_t) noexcept nogil
     unsigned hyper_index(uint64_t) noexcept nogil
     uint64_t hyper_offset(uint64_t) noexcept nogil
@@ -34,6 +35,7 @@ ctypedef void *(*Unschedule)() noexcept nogil
 ctypedef void (*Schedule)(void *) noexcept nogil
 ctypedef void (*Kthread)() noexcept nogil
 ctypedef void *(*Found)(void *, const char *, const int *, void *, void *, void *) noexcept nogil
+ctypedef void (*Settle)() noexcept nogil
 ctypedef int (*IntrMap)(const void *, uint64_t *) noexcept nogil
 
 cdef object _server = None   # rump/hypercalls.py, Hypercalls
@@ -43,6 +45,7 @@ cdef Unschedule _unschedule = NULL
 cdef Kthread _kthread = NULL, _kthread_release = NULL
 cdef Found _found = NULL
 cdef IntrMap _intr_map = NULL
+cdef Settle _settle = NULL   # of _busdma.pyx
 
 
 def serve(server):
@@ -60,6 +63,22 @@ def bind(addresses):
     _kthread_release = <Kthread><uintptr_t>addresses["rumpuser_component_kthread_release"]
     _found = <Found><uintptr_t>addresses.get("rumpns_config_found_sm_loc", 0)
     _intr_map = <IntrMap><uintptr_t>addresses.get("rumpns_pci_intr_map", 0)
+
+
+def left_at():
+    """Where _busdma.pyx says whether what a driver unloaded is to be unloaded first."""
+    return <uintptr_t>&hyper_unsettled
+
+
+def settle_by(uintptr_t function):
+    """What unloads it."""
+    global _settle
+    _settle = <Settle>function
+
+
+cdef inline void _before() noexcept nogil:
+    if hyper_unsettled:
+        _settle()
 
 
 # ---- windows -----------------------------------------------------------------------------------
@@ -98,6 +117,7 @@ cdef object _window_of(uint64_t handle):
 
 cdef public uint64_t hyper_read(uint64_t handle, uint64_t offset, int width,
                                 void *caller) noexcept nogil:
+    _before()
     hyper_stick()
     with gil:
         try:
@@ -113,6 +133,7 @@ cdef public uint64_t hyper_read(uint64_t handle, uint64_t offset, int width,
 
 cdef public void hyper_write(uint64_t handle, uint64_t offset, int width, uint64_t value,
                              void *caller) noexcept nogil:
+    _before()
     hyper_stick()
     with gil:
         try:
@@ -129,6 +150,7 @@ cdef public int hyper_read_many(uint64_t handle, uint64_t offset, int width, int
                                 uint64_t count, void *caller) noexcept nogil:
     if count == 0:
         return 0
+    _before()
     hyper_stick()
     with gil:
         try:
@@ -148,6 +170,7 @@ cdef public int hyper_write_many(uint64_t handle, uint64_t offset, int width, in
                                  const void *source, uint64_t count, void *caller) noexcept nogil:
     if count == 0:
         return 0
+    _before()
     hyper_stick()
     with gil:
         try:
@@ -366,5 +389,6 @@ def call_handler(uintptr_t handler, uintptr_t arg):
     with nogil:
         _schedule(<void *>1)
         claimed = (<Handler>handler)(<void *>arg)
+        _before()
         _unschedule()
     return claimed

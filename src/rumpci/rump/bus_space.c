@@ -7,6 +7,7 @@
 #include "hyper.h"
 
 struct hyper_window hyper_windows[HYPER_WINDOWS];
+int hyper_unsettled;
 
 uint64_t hyper_read(uint64_t, uint64_t, int, void *);
 void hyper_write(uint64_t, uint64_t, int, uint64_t, void *);
@@ -21,7 +22,7 @@ direct(uint64_t handle, uint64_t offset, uint64_t width)
 	const uint64_t at = hyper_offset(handle) + offset;
 
 	if (handle >> 56 != HYPER_MAGIC || at < w->low || at >= w->high || w->high - at < width ||
-	    ((at + w->phase) & (width - 1)) != 0)
+	    ((at + w->phase) & (width - 1)) != 0 || hyper_unsettled)
 		return NULL;
 	return w->base + (at - w->low);
 }

@@ -5,6 +5,7 @@
 #ifndef RUMPCI_BUSDMA_H
 #define RUMPCI_BUSDMA_H
 
+#include <pthread.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -38,6 +39,10 @@ struct hyper_shadow {
 	int copying;             /* which operations copy */
 	int synced;              /* which operations there were since the load */
 	int announced;           /* which ones BUS_DMA_READ or WRITE of the load left possible */
+	char *bounce;            /* where all of what is, or was, loaded bounces; NULL: not all does */
+	unsigned long loaded;    /* how much that is, with which limit, flags, and segments */
+	unsigned long limit;
+	int flags, nsegs;
 	struct hyper_map map;    /* last: its segments follow */
 };
 
@@ -144,6 +149,138 @@ hyper_load_shared(const struct hyper_shared *heap, struct hyper_map *map,
 		}
 	map->dm_mapsize = total;
 	return 0;
+}
+
+/* Copy each piece at a sync: together they are at `bounce` for the device.  0: no memory. */
+static inline int
+hyper_keep_pieces(struct hyper_shadow *s, const struct hyper_segment *pieces, size_t count)
+{
+	struct hyper_copy *grown = realloc(s->copies, count * sizeof(*grown));
+	uint64_t at = 0;
+	size_t i;
+
+	if (grown == NULL)
+		return 0;
+	s->copies = grown;
+	for (i = 0; i < count; at += pieces[i++].ds_len)
+		grown[i] = (struct hyper_copy){ at, at + pieces[i].ds_len, (char *)pieces[i].ds_addr,
+		    s->bounce + at };
+	s->ncopies = count;
+	return 1;
+}
+
+/* ---- unloaded, and loaded again at once ------------------------------------------------------ */
+
+#define HYPER_RANGES 64 /* allocations that are mapped; with more, nothing is loaded again so */
+
+struct hyper_range {
+	uintptr_t start, end;
+};
+
+/* What was unloaded last, until it is loaded again or anything else is called; see _busdma.pyx. */
+struct hyper_left {
+	pthread_mutex_t lock;
+	struct hyper_shadow *map;
+	int *mark;               /* set while there is one: register accesses look at it */
+	struct hyper_range ranges[HYPER_RANGES];
+	size_t nranges;
+};
+
+static struct hyper_left hyper_left = { .lock = PTHREAD_MUTEX_INITIALIZER };
+
+static inline void
+hyper_lock(void)
+{
+
+	pthread_mutex_lock(&hyper_left.lock);
+}
+
+static inline void
+hyper_unlock(void)
+{
+
+	pthread_mutex_unlock(&hyper_left.lock);
+}
+
+static inline void
+hyper_mark(int *mark)
+{
+
+	hyper_left.mark = mark;
+}
+
+/* With the lock held: what was left unloaded until now; `next` is from now on. */
+static inline struct hyper_shadow *
+hyper_leave(struct hyper_shadow *next)
+{
+	struct hyper_shadow *before = hyper_left.map;
+
+	__atomic_store_n(&hyper_left.map, next, __ATOMIC_SEQ_CST);
+	if (hyper_left.mark != NULL)
+		__atomic_store_n(hyper_left.mark, next != NULL, __ATOMIC_SEQ_CST);
+	return before;
+}
+
+static inline struct hyper_shadow *
+hyper_peek(void)
+{
+
+	return __atomic_load_n(&hyper_left.map, __ATOMIC_SEQ_CST);
+}
+
+/* bus_dmamem_map gave [start, end), or (`end` 0) what begins at `start` is no more. */
+static inline void
+hyper_note_range(uintptr_t start, uintptr_t end)
+{
+	size_t i;
+
+	pthread_mutex_lock(&hyper_left.lock);
+	if (end != 0 && hyper_left.nranges++ < HYPER_RANGES)
+		hyper_left.ranges[hyper_left.nranges - 1] = (struct hyper_range){ start, end };
+	for (i = 0; end == 0 && i < hyper_left.nranges && i < HYPER_RANGES; i++)
+		if (hyper_left.ranges[i].start == start) { /* more than there is room for: for ever */
+			if (hyper_left.nranges <= HYPER_RANGES)
+				hyper_left.ranges[i] = hyper_left.ranges[--hyper_left.nranges];
+			break;
+		}
+	pthread_mutex_unlock(&hyper_left.lock);
+}
+
+static inline int
+hyper_bounces(const struct hyper_segment *piece)
+{
+	size_t i;
+
+	for (i = 0; i < hyper_left.nranges; i++)
+		if (piece->ds_addr < hyper_left.ranges[i].end &&
+		    piece->ds_addr + piece->ds_len > hyper_left.ranges[i].start)
+			return 0;
+	return piece->ds_len > 0;
+}
+
+/*
+ * With the lock held: load other memory into what was left unloaded, if for the device that is what
+ * it had: as many bytes, in the same direction, with the same limit, all of which bounce.
+ */
+static inline int
+hyper_again(struct hyper_shadow *s, const struct hyper_segment *pieces, size_t count, int flags)
+{
+	unsigned long total = 0;
+	size_t i;
+
+	if (hyper_left.nranges > HYPER_RANGES || flags != s->flags || s->map.dm_maxsegsz != s->limit)
+		return 0;
+	for (i = 0; i < count; i++) {
+		if (!hyper_bounces(&pieces[i]))
+			return 0;
+		total += pieces[i].ds_len;
+	}
+	if (total != s->loaded || !hyper_keep_pieces(s, pieces, count))
+		return 0;
+	s->map.dm_mapsize = total;
+	s->map.dm_nsegs = s->nsegs;
+	s->synced = 0;
+	return 1;
 }
 
 /* What is wrong with a sync, or NULL. */

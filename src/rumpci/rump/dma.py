@@ -16,6 +16,7 @@ import threading
 from collections.abc import Callable, Sequence
 
 from rumpci import bus_dma
+from rumpci.bus_dma.map import load_bounce
 from rumpci.bus_dma.tag import DmaRoot
 from rumpci.errors import BadDma, TooManySegments
 from rumpci.host import Address
@@ -97,27 +98,42 @@ class RumpMap:
         self._again: Callable[[], None] = lambda: None  # what was loaded, for both directions
         self.copying, self.announced = 0, _BOTH
         self._empty = False  # loaded, with nothing
+        self._bounce = 0
 
     def load(
         self, pieces: Sequence[tuple[int, int]], flags: int, maxsegsz: int, caller: int
-    ) -> tuple[Segments, list[tuple[int, int, int, int]]]:
-        """Load bytes of this process: segments, and what has to be copied.
+    ) -> tuple[Segments, list[tuple[int, int, int, int]], int]:
+        """Load bytes of this process: segments, what has to be copied, and where to.
 
+        If all of it bounces, to one place, that is where; else 0, and the copies tell.
         Raises BadDma, TooManySegments, NoDmaMemory, DmaQuota.
         """
-        buffers = [memory_at(address, length) for address, length in pieces]
-
-        def load(how: int) -> None:
-            bus_dma.bus_dmamap_load_uio(self._tag, self._dmam, buffers, how)
-
         with self._dma.lock:
             self._unload_first(caller)
             self._empty = not pieces
             if self._empty:
                 self._told("bus_dmamap_load", "there is nothing to load: 0 bytes", caller)
-                return [], []
-            self._load(load, flags)
-            return self._segments(maxsegsz), self._copies(pieces)
+                return [], [], 0
+            find = self._tag.find
+            if any(find(address, length) for address, length in pieces):
+                self._load(self._some_bounce(pieces), flags)
+                return self._segments(maxsegsz), self._copies(pieces), 0
+            self._load(self._all_bounce(sum(length for _, length in pieces)), flags)
+            return self._segments(maxsegsz), [], self._bounce
+
+    def _some_bounce(self, pieces: Sequence[tuple[int, int]]) -> Callable[[int], None]:
+        buffers = [memory_at(address, length) for address, length in pieces]
+
+        def load(how: int) -> None:
+            bus_dma.bus_dmamap_load_uio(self._tag, self._dmam, buffers, how)
+
+        return load
+
+    def _all_bounce(self, size: int) -> Callable[[int], None]:
+        def load(how: int) -> None:
+            self._bounce = load_bounce(self._tag, self._dmam, size, how)
+
+        return load
 
     def load_raw(
         self,

@@ -22,6 +22,7 @@ struct hyper_window {
 };
 
 extern struct hyper_window hyper_windows[HYPER_WINDOWS];
+extern int hyper_unsettled; /* whether a map is to be unloaded first: see _busdma.pyx */
 
 static inline uint64_t
 hyper_handle(unsigned index, uint64_t offset)

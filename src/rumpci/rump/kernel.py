@@ -101,6 +101,7 @@ class Kernel:
 
         With a shared heap, end the process before the host is closed: the kernel lives in it.
         """
+        _busdma.settle()
         return self.hypercalls.quiesce(shared=self.shared)
 
     def unused(self) -> list[str]:
@@ -150,6 +151,7 @@ class Kernel:
                     found.setdefault(name, _address(library, name))
         _hyper.bind(found)
         _busdma.bind(found)
+        _hyper.settle_by(_busdma.mark_at(_hyper.left_at()))
         hypercalls = self.hypercalls
         hypercalls.dma.errno_of, hypercalls.dma.current = hypercalls.errno_of, hypercalls.current
         _hyper.serve(hypercalls)
