@@ -109,6 +109,11 @@ int	ppsratecheck(struct timeval *, int *, int);
 void	log(int, const char *, ...)
 	    __attribute__((__format__(__printf__, 2, 3)));
 
+/* xcall(9) */
+typedef void (*xcfunc_t)(void *, void *);
+uint64_t xc_broadcast(unsigned int, xcfunc_t, void *, void *);
+void	xc_wait(uint64_t);
+
 /* kauth(9), and the processes that have credentials */
 typedef struct decl_cred *kauth_cred_t;
 enum { KAUTH_GENERIC_ISSUSER = 1, KAUTH_MACHDEP_UNMANAGEDMEM = 1 };

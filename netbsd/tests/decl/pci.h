@@ -134,7 +134,10 @@ struct pci_softc {
 #define PCI_CLASS_REG		0x08
 #define PCI_BHLC_REG		0x0c
 #define PCI_MAPREG_START	0x10
+#define PCI_CAP_MSI		0x05
+#define PCI_MSI_CTL_MSI_ENABLE	0x00010000
 #define PCI_CAP_MSIX		0x11
+#define PCI_MSIX_CTL_FUNCMASK	0x40000000
 #define PCI_CLASS_BRIDGE	6U
 #if __NetBSD_Prereq__(8,0,0)
 #define PCI_EXTCONF_SIZE	0x1000

@@ -41,6 +41,7 @@ struct vm_map_entry {
 #define UVM_ET_ISCOPYONWRITE(entry)	(((entry)->etype & 4) != 0)
 #define VM_MAPENT_ISWIRED(entry)	((entry)->wired_count != 0)
 
+typedef off_t voff_t;
 struct uvm_faultinfo {
 	struct vm_map	*orig_map;
 	struct vm_map_entry *entry;
@@ -50,6 +51,7 @@ struct uvm_pagerops {
 	void	(*pgo_detach)(struct uvm_object *);
 	int	(*pgo_fault)(struct uvm_faultinfo *, vaddr_t,
 		    struct vm_page **, int, int, vm_prot_t, int);
+	int	(*pgo_put)(struct uvm_object *, voff_t, voff_t, int);
 };
 struct uvm_object {
 #if !__NetBSD_Prereq__(9,99,48)
