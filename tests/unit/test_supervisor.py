@@ -6,6 +6,7 @@ import contextlib
 import os
 import socket
 import sys
+import time
 
 import pytest
 
@@ -14,6 +15,7 @@ from rumpci.drivers.com import Com
 from rumpci.drivers.edu import Edu
 from rumpci.drivers.nvme import Nvme
 from rumpci.guard import Guard
+from rumpci.guard.quarantine import Outcome
 from rumpci.guard.recorder import Kind, Note, Recorder, source_of
 from rumpci.host import Address
 from rumpci.machines.model.machine import ModelMachine
@@ -23,6 +25,7 @@ from rumpci.supervisor import control, flight, registers
 from rumpci.supervisor.alarms import Alarms
 from rumpci.supervisor.talk import Talk
 from rumpci.supervisor.units import UnitBook
+from tests.waiting import until
 
 AT = Address(1, 2, 31, 7)
 
@@ -38,6 +41,19 @@ def test_the_recorder_keeps_the_last_and_counts_all() -> None:
     assert [note.where for note in recorder.last(2)] == [8, 9]
     assert [a.when for a in found] == sorted(a.when for a in found)
     assert Recorder(4).last(64) == []
+
+
+def test_a_quarantine_is_found_however_many_there_were_before() -> None:
+    """The record is bounded: a place in it is somebody else's later."""
+    recorder, outcome = Recorder(16), Outcome("", True, 0.0)
+    for _ in range(100):
+        recorder.quarantined(AT, "before", outcome)
+    began = time.monotonic_ns()
+    until(lambda: time.monotonic_ns() > began)
+    assert recorder.quarantined_since(began, {AT}) == []
+    recorder.quarantined(AT._replace(device=9), "another", outcome)
+    recorder.quarantined(AT, "now", outcome)
+    assert [one.who for one in recorder.quarantined_since(began, {AT})] == ["now"]
 
 
 def test_the_recorder_holds_whatever_fits_a_register() -> None:

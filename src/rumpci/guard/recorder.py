@@ -10,6 +10,7 @@ from __future__ import annotations
 import enum
 import time
 from collections import deque
+from collections.abc import Container
 from typing import TYPE_CHECKING, NamedTuple
 
 from rumpci.guard._recorder import Ring
@@ -95,6 +96,10 @@ class Recorder:
     def quarantined(self, device: Address, who: str, outcome: Outcome) -> None:
         """Record what a quarantine did."""
         self.quarantines.append(Quarantined(time.monotonic_ns(), device, who, outcome))
+
+    def quarantined_since(self, when: int, devices: Container[Address]) -> list[Quarantined]:
+        """What was done to these after `when` (monotonic nanoseconds), as far back as is kept."""
+        return [one for one in self.quarantines if one.when > when and one.device in devices]
 
 
 def source_of(device: Address) -> int:

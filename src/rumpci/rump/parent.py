@@ -277,8 +277,8 @@ class Parent:
         else:
             why = f"its process exited with status {status} without a word"
         where = [f"| {line}" for line in self._tail]
-        ever = self._guard.recorder.quarantines if self._guard else ()
-        done = [each for each in ever if each.device in self._given and each.when > self._began]
+        recorder = self._guard.recorder if self._guard else None
+        done = recorder.quarantined_since(self._began, self._given) if recorder else []
         names = flight.Names()
         lines = Report("the rump kernel", why, where, self._state, done).lines(names)
         say(lines)

@@ -113,7 +113,7 @@ class Keeper:
         self.was_asked = False  # to end, for the next child
         self._hung, self._gone = False, True
         self._seen, self._moved = (-1, -1, -1), time.monotonic()
-        self._quarantined = len(self._guard.recorder.quarantines)
+        self._began = time.monotonic_ns()
         server.watch(process.told.fileno(), select.EPOLLIN, self._spoke)
         server.watch(process.pidfd, select.EPOLLIN, self._ended)
 
@@ -291,8 +291,7 @@ class Keeper:
 
     def _report(self) -> Report:
         failure = self._first.get("failed")
-        quarantines = list(self._guard.recorder.quarantines)[self._quarantined :]
-        done = [each for each in quarantines if each.device in self.devices]
+        done = self._guard.recorder.quarantined_since(self._began, self.devices)
         if failure and "done" in self._first:
             told = failure.get("places")
             places = [control.text(p, 300) for p in told[:8]] if isinstance(told, list) else []
