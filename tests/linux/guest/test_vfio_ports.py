@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import select
+import time
 import tty
 from collections.abc import Iterator
 
@@ -20,7 +22,7 @@ from rumpci.hosts.vfio.container import Type1Container
 from rumpci.hosts.vfio.host import VfioHost
 from rumpci.machines import sysfs
 from tests.linux.binding import COM, DEVICES
-from tests.waiting import until
+from tests.waiting import LIMIT_S, until
 
 pytestmark = pytest.mark.machine("ports")
 AT = "0000:01:00.0", "0000:02:00.0"
@@ -28,6 +30,8 @@ NVME, E1000E = "0x1b36", "0x8086"
 NVME_VS, NVME_CC = 0x08, 0x14
 CC_SIZES = 0x0046_0000  # entries of 64 and 16 bytes; the controller is not enabled
 SERR, BRIDGE_CONTROL, BRIDGE_SERR = 1 << 8, 0x3E, 1 << 1
+AGAIN_S = 10
+"""After so long without an answer, QEMU is told again."""
 DEVCTL, REPORTING = 8, 0xF  # PCI Express 4.0, 7.5.3.4
 
 
@@ -83,13 +87,16 @@ def tell_qemu(command: str) -> None:
     (line,) = (DEVICES / COM / "tty").iterdir()
     request = {"execute": "human-monitor-command", "arguments": {"command-line": command}}
     fd = os.open(f"/dev/{line.name}", os.O_RDWR | os.O_NOCTTY)
+    anew = b"\xff"  # for QEMU's parser: what the line echoed before it was raw is no request
+    lines = [json.dumps(one).encode() for one in ({"execute": "qmp_capabilities"}, request)]
+    answer, end = b"", time.monotonic() + LIMIT_S
     try:
         tty.setraw(fd)
-        for one in ({"execute": "qmp_capabilities"}, request):
-            os.write(fd, json.dumps(one).encode() + b"\n")
-        answer = b""
         while b"OK id" not in answer:
-            answer += os.read(fd, 4096)
+            assert time.monotonic() < end, answer
+            os.write(fd, anew + b"\n".join(lines) + b"\n")
+            while b"OK id" not in answer and select.select([fd], [], [], AGAIN_S)[0]:
+                answer += os.read(fd, 4096)
     finally:
         os.close(fd)
 
