@@ -230,7 +230,6 @@ cdef int _load(hyper_map *map, const hyper_segment *pieces, size_t count, int fl
                void *caller) noexcept nogil:
     cdef hyper_shadow *shadow = hyper_shadow_of(map)
     cdef size_t i
-    cdef unsigned long total = 0
     cdef int error
     if _heap.size and (shadow.shared or map.dm_mapsize == 0):
         error = hyper_load_shared(&_heap, map, pieces, count)
@@ -254,15 +253,23 @@ cdef int _load(hyper_map *map, const hyper_segment *pieces, size_t count, int fl
             if bounce and not hyper_keep_pieces(shadow, pieces, count):
                 owner.unload(0)
                 return ENOMEM
-            shadow.copying, shadow.announced = owner.copying, owner.announced
-            for i in range(len(segments)):
-                map.dm_segs[i].ds_addr, map.dm_segs[i].ds_len = segments[i]
-                total += map.dm_segs[i].ds_len
-            map.dm_nsegs, map.dm_mapsize = <int>len(segments), total
-            shadow.synced = 0
+            _show(shadow, owner, segments)
             return 0
         except BaseException as failure:
             return _failed(failure, caller)
+
+
+cdef int _show(hyper_shadow *shadow, owner, list segments) except -1:
+    """Have the driver see what is loaded: segments, which are all of it."""
+    cdef hyper_map *map = &shadow.map
+    cdef size_t i
+    cdef unsigned long total = 0
+    shadow.copying, shadow.announced, shadow.synced = owner.copying, owner.announced, 0
+    for i in range(len(segments)):
+        map.dm_segs[i].ds_addr, map.dm_segs[i].ds_len = segments[i]
+        total += map.dm_segs[i].ds_len
+    map.dm_nsegs, map.dm_mapsize = <int>len(segments), total
+    return 0
 
 
 cdef int _keep_copies(hyper_shadow *shadow, list copies) except -1:
@@ -297,11 +304,7 @@ cdef public int rumpns_bus_dmamap_load_raw(void *tag, hyper_map *map, hyper_segm
             owner = <object>shadow.owner
             segments = owner.load_raw(asked, size, flags, map.dm_maxsegsz, <uintptr_t>caller)
             shadow.ncopies = 0
-            shadow.copying, shadow.announced = owner.copying, owner.announced
-            for i in range(len(segments)):
-                map.dm_segs[i].ds_addr, map.dm_segs[i].ds_len = segments[i]
-            map.dm_nsegs, map.dm_mapsize = <int>len(segments), size
-            shadow.synced = 0
+            _show(shadow, owner, segments)
             return 0
         except BaseException as error:
             return _failed(error, caller)

@@ -60,8 +60,7 @@ class Held:
         with self._lock:
             if not self._mastered:
                 self._mastered = True
-                command = claim.conf_read(PCI_COMMAND_STATUS_REG) & 0xFFFF
-                claim.conf_write(PCI_COMMAND_STATUS_REG, command | PCI_COMMAND_MASTER_ENABLE)
+                _command(claim, on=PCI_COMMAND_MASTER_ENABLE)
         return claim
 
     def release(self) -> None:
@@ -74,12 +73,18 @@ class Held:
 
 def _enable(claim: Claim, function: Function) -> None:
     """Have its BARs decoded: drivers for other machines expect that firmware did so."""
-    command = claim.conf_read(PCI_COMMAND_STATUS_REG) & 0xFFFF
     spaces = {bar.space for bar in function.bars}
     wanted = PCI_COMMAND_MEM_ENABLE if Space.MEM in spaces else 0
     wanted |= PCI_COMMAND_IO_ENABLE if Space.IO in spaces else 0
-    if wanted & ~command:
-        claim.conf_write(PCI_COMMAND_STATUS_REG, command | wanted)
+    _command(claim, on=wanted)
+
+
+def _command(claim: Claim, *, on: int = 0, off: int = 0) -> None:
+    """Change bits of the command register, if that changes it."""
+    before = claim.conf_read(PCI_COMMAND_STATUS_REG) & 0xFFFF
+    after = (before | on) & ~off
+    if after != before:
+        claim.conf_write(PCI_COMMAND_STATUS_REG, after)
 
 
 class Functions:
@@ -168,9 +173,7 @@ class Functions:
         """Let no function do DMA any more."""
         for held in self.held.values():
             if held.claim is not None:
-                command = held.claim.conf_read(PCI_COMMAND_STATUS_REG) & 0xFFFF
-                command &= ~PCI_COMMAND_MASTER_ENABLE
-                held.claim.conf_write(PCI_COMMAND_STATUS_REG, command)
+                _command(held.claim, off=PCI_COMMAND_MASTER_ENABLE)
 
     def release(self) -> None:
         """Give all back, whatever fails; the first failure is raised after that."""

@@ -61,8 +61,8 @@ class Hypercalls:
 
     def found(self, aux: int) -> None:
         """pci(4) is about to offer the function it read last to its drivers."""
-        address = getattr(self._last, "address", None)
-        if address in self.functions.held:
+        address = self.current()
+        if address is not None and address in self.functions.held:
             self.dma.give_tags(aux, address)
 
     def current(self) -> Address | None:

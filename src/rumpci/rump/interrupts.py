@@ -36,7 +36,7 @@ class Established:
         self.interrupt, self._handler, self._arg = interrupt, handler, arg
         self._failed = failed
         self._stop = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-        self.count, self._ending = 0, False
+        self._ending = False
         interrupt.establish()
         self._thread = threading.Thread(target=self._run, name=interrupt.name, daemon=True)
         self._thread.start()
@@ -67,8 +67,7 @@ class Established:
         poll.register(stop, select.POLLIN)
         while not self._ending:
             events = interrupt.read()
-            for event in events:
-                self.count += event.count
+            for _ in events:
                 _hyper.call_handler(self._handler, self._arg)
             if events:
                 interrupt.unmask()
@@ -145,9 +144,8 @@ class Interrupts:
         """pci_intr_establish(9): what disestablish takes."""
         with self._lock:
             taken = self._taken.get(cookie)
-        established = Established(
-            taken or self._take_intx(cookie), handler, arg, self._failed
-        )  # fmt: skip
+        interrupt = taken or self._take_intx(cookie)
+        established = Established(interrupt, handler, arg, self._failed)
         with self._lock:
             number, self._next = self._next, self._next + 1
             self._established[number] = established

@@ -113,7 +113,6 @@ class Keeper:
         self.was_asked = False  # to end, for the next child
         self._hung, self._gone = False, True
         self._seen, self._moved = (-1, -1, -1), time.monotonic()
-        self._began = time.monotonic_ns()
         server.watch(process.told.fileno(), select.EPOLLIN, self._spoke)
         server.watch(process.pidfd, select.EPOLLIN, self._ended)
 
@@ -291,7 +290,7 @@ class Keeper:
 
     def _report(self) -> Report:
         failure = self._first.get("failed")
-        done = self._guard.recorder.quarantined_since(self._began, self.devices)
+        done = self._guard.recorder.quarantined_since(int(self.since * 1e9), self.devices)
         if failure and "done" in self._first:
             told = failure.get("places")
             places = [control.text(p, 300) for p in told[:8]] if isinstance(told, list) else []

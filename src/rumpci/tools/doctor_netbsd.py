@@ -4,35 +4,29 @@ from __future__ import annotations
 
 import os
 import re
-import stat
 from collections.abc import Iterator
 from pathlib import Path
 
 from rumpci.errors import RumpciError
 from rumpci.hosts.pci4 import open_node
+from rumpci.pci4.node import is_node
 from rumpci.tools.finding import Finding
 
 NODES = "pci4:"
 """What the name of a finding about a node begins with."""
+_NAME = re.compile(r"u?pci[0-9]+")
 
 
 def nodes(root: Path) -> Iterator[Finding]:
     """Each node: whether it may be opened, and speaks the protocol."""
-    found = [path for path in sorted((root / "dev").glob("*pci*")) if _is_node(path)]
+    named = [path for path in sorted((root / "dev").glob("*pci*")) if _NAME.fullmatch(path.name)]
+    found = [path for path in named if is_node(str(path))]
     if not found:
         yield Finding(
             NODES, False, "no /dev/pci0", "as root: cd /dev && sh MAKEDEV pci (docs/netbsd.md)"
         )
     for path in found:
         yield _node(path, f"{NODES}/{path.relative_to(root)}")
-
-
-def _is_node(path: Path) -> bool:
-    try:
-        kind = path.stat().st_mode
-    except OSError:
-        return False
-    return bool(re.fullmatch(r"u?pci[0-9]+", path.name)) and stat.S_ISCHR(kind)
 
 
 def _node(path: Path, what: str) -> Finding:

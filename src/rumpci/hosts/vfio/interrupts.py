@@ -48,12 +48,6 @@ class VfioInterrupt(HeldInterrupt):
         """See host.Interrupt."""
         return self.established and self._events.arm()
 
-    def read(self) -> list[Event]:
-        """See host.Interrupt."""
-        self._check_allocated("reading")
-        count = self._events.take() if self.established else 0
-        return self._fired(count) if count else []
-
     def wake(self) -> None:
         """Stop it for good; if it is established, one event more can be read."""
         if self.established:
@@ -61,19 +55,14 @@ class VfioInterrupt(HeldInterrupt):
             self._events.add(1)
 
     @abstractmethod
-    def _fired(self, count: int) -> list[Event]:
-        """What it means that it fired `count` times."""
+    def read(self) -> list[Event]:
+        """See host.Interrupt."""
 
     def _discard(self) -> None:
         self._events.drain()
 
     def _close(self) -> None:
         self._events.close()
-
-    def _event(self, count: int, status: tuple[int, ...] = ()) -> Event:
-        self._sequence += 1
-        self.total += count
-        return Event(self._sequence, self.index, count, status)
 
 
 class Intx(VfioInterrupt):
@@ -110,6 +99,12 @@ class Intx(VfioInterrupt):
     def _stop(self) -> None:
         self._device.disable(Irq.INTX)
 
+    def read(self) -> list[Event]:
+        """See host.Interrupt."""
+        self._check_allocated("reading")
+        count = self._events.take() if self.established else 0
+        return self._fired(count) if count else []
+
     def _fired(self, count: int) -> list[Event]:
         if self.masked:  # it fired just before `mask`: the line is held, so it will again
             return []
@@ -119,6 +114,11 @@ class Intx(VfioInterrupt):
         ours, status = self._shim.run()
         self._device.set_masked(Irq.INTX, False)
         return [self._event(count, status)] if ours else []
+
+    def _event(self, count: int, status: tuple[int, ...] = ()) -> Event:
+        self._sequence += 1
+        self.total += count
+        return Event(self._sequence, self.index, count, status)
 
 
 class Vectors:
@@ -212,9 +212,6 @@ class Message(VfioInterrupt):
             return [Event(sequence, self.index, count)]
         self._check_allocated("reading")
         return []
-
-    def _fired(self, count: int) -> list[Event]:
-        return [self._event(count)]
 
     def _close(self) -> None:
         super()._close()
