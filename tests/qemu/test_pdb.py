@@ -71,18 +71,21 @@ def test_two_that_raise_have_the_terminal_one_after_the_other(
 ) -> None:
     files = [driver(tmp_path / f"d{n}.py", at(n), "1 / 0") for n in (1, 2)]
     one = at_terminal(*files, "--on", TWO, "--pdb", "--watchdog", "2")
-    seen = set[str]()
+    seen = list[str]()
     for _ in files:
-        one.until(PROMPT)
+        said = one.until(PROMPT)
         assert not re.search(PROMPT, one.said)
+        for before in seen:  # all that is said of it, and nothing of that after the prompt
+            assert f"{before}: detached\n" in said
+            assert re.search(rf"^why: running {before}: .*\n(?s:.*)^----\n", said, re.MULTILINE)
         one.type("p self.xname, self.alive(3)\n")
         found = re.search(r"\('(d\d0)', True\)", one.until(r"\('d\d0', True\)\n"))
         assert found
-        seen.add(found[1])
+        seen.append(found[1])
         one.until(PROMPT)
         time.sleep(3)  # the other one waits for longer than the watchdog would let it
         one.type("q\n")
-    assert seen == {"d10", "d20"}
+    assert sorted(seen) == ["d10", "d20"]
     assert one.end() == 1
 
 

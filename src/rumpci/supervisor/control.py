@@ -4,7 +4,7 @@
                      run (or serve disks, at a descriptor), detach; noted and unit, which answer
     from the child   loaded, matched (what its drivers match, how well), attached, ran, kept, done;
                      it waits for the answer of unit (a number for a device), failed and debug
-                     (it wants the terminal, until it says debugged)
+                     (it wants the terminal, until it says debugged or, if it failed, has ended)
 
 The child runs somebody's driver, so nothing that it says is believed to be more than text.
 """

@@ -127,6 +127,11 @@ class Keeper:
         return "loaded" in self._first
 
     @property
+    def failed(self) -> bool:
+        """Whether it told of a failure, which it ends with."""
+        return "failed" in self._first
+
+    @property
     def was_told(self) -> bool:
         """Whether a signal told it to end."""
         return self._told is not None
@@ -278,7 +283,7 @@ class Keeper:
             return End(self.refusal, of_all=True)
         if said is None and self._told == signal.SIGTERM:
             return End(terminated=True)
-        if (said is None and not self._told) or "failed" in self._first:
+        if (said is None and not self._told) or self.failed:
             say(self._report().lines(self._names))
         if said is None and self._told:
             return End(interrupted=True)

@@ -151,9 +151,8 @@ class Supervisor:
             number = self._units.take(str(message.get("name"))[:64], keeper)
             keeper.order("unit", number=number)
         elif kind == "debug":
-            self._debugging.append(keeper)
-            self._lend_terminal()
-        elif kind == "debugged":
+            self._lend_terminal(keeper)
+        elif kind == "debugged" and not keeper.failed:  # who failed has it until all is said of it
             self._take_terminal(keeper)
         elif kind == "ran":
             self._ran(keeper)
@@ -256,9 +255,11 @@ class Supervisor:
 
     # ---- the terminal --------------------------------------------------------------------------
 
-    def _lend_terminal(self) -> None:
-        if len(self._debugging) == 1:
-            self._debugging[0].order("noted")
+    def _lend_terminal(self, keeper: Keeper) -> None:
+        if keeper not in self._debugging:
+            self._debugging.append(keeper)
+        if keeper is self._debugging[0]:
+            keeper.order("noted")
 
     def _take_terminal(self, keeper: Keeper) -> None:
         if keeper in self._debugging:
