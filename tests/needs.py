@@ -29,6 +29,9 @@ def program(name: str, package: str) -> pytest.MarkDecorator:
     return pytest.mark.skipif(why is not None, reason=why or "")
 
 
+compiler = program("cc", "gcc libc6-dev")
+
+
 def file(path: Path, package: str) -> pytest.MarkDecorator:
     """The test reads a file of a Debian package."""
     return pytest.mark.skipif(

@@ -4,20 +4,10 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 from pathlib import Path
 
 import pytest
 
-from rumpci.machines.qemu.launch import BINARY
-
-qemu = pytest.mark.skipif(
-    shutil.which(BINARY) is None,
-    reason=f"{BINARY} is missing: apt-get install --no-install-recommends qemu-system-x86",
-)
-compiler = pytest.mark.skipif(
-    shutil.which("cc") is None, reason="cc is missing: apt-get install --no-install-recommends gcc"
-)
 LIB = os.environ.get("RUMPCI_RUMP_LIB", "")
 PROGRAMS = os.environ.get("RUMPCI_RUMP_BIN", "")
 

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from rumpci.rump._busdma import memory_at
-from tests.rump.needs import compiler, qemu
+from tests.needs import compiler
+from tests.qemu.needs import qemu
 from tests.rump.scene import Player
 from tests.rump.stage import POSTREAD, POSTWRITE, PREREAD, PREWRITE, READ, WRITE, Stage
 from tests.waiting import until

@@ -7,7 +7,8 @@ import ctypes
 import pytest
 
 from rumpci.rump.windows import _MOST
-from tests.rump.needs import compiler, qemu
+from tests.needs import compiler
+from tests.qemu.needs import qemu
 from tests.rump.scene import Player
 from tests.rump.stage import MEMT, Stage
 

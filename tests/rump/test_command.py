@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from rumpci.rump.parent import Plan, run as run_plan
-from tests.rump.needs import compiler
+from tests.needs import compiler
 from tests.waiting import LIMIT_S
 
 pytestmark = compiler

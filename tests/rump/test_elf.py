@@ -12,7 +12,7 @@ from hypothesis import given, strategies as st
 
 from rumpci.errors import HostUnavailable
 from rumpci.rump.elf import symbols_of
-from tests.rump.needs import compiler
+from tests.needs import compiler
 
 SOURCE = """
 extern int wanted(void), maybe(void) __attribute__((weak));

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.qemu.needs import qemu
 from tests.rump import needs, traffic
 from tests.rump.scene import Player
 from tests.rump.wires import Wires
 
-pytestmark = needs.qemu
+pytestmark = qemu
 MAC = "52:54:00:12:34:56"
 FXP_BUG = "fxp_add_rfabuf"
 """It loads with BUS_DMA_READ what the device reads, too."""

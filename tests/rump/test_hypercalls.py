@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from tests.rump.needs import compiler, qemu
+from tests.needs import compiler
+from tests.qemu.needs import qemu
 from tests.rump.scene import Player
 from tests.rump.stage import EDU_ID, Stage
 

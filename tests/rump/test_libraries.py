@@ -10,7 +10,7 @@ import pytest
 
 from rumpci.errors import DriverLoadError, HostUnavailable
 from rumpci.rump.libraries import Libraries
-from tests.rump.needs import compiler
+from tests.needs import compiler
 
 pytestmark = compiler
 Make = Callable[..., Libraries]

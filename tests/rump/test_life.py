@@ -17,12 +17,13 @@ from rumpci.guard import Guard
 from rumpci.hosts import open_host
 from rumpci.rump.parent import Outcome, Plan, run
 from tests.cli_served import served, started
+from tests.qemu.needs import qemu
 from tests.rump import lives, needs, traffic
 from tests.rump.scene import Player
 from tests.rump.wires import Wires
 from tests.waiting import LIMIT_S
 
-pytestmark = [needs.qemu, needs.wire("if_wm")]
+pytestmark = [qemu, needs.wire("if_wm")]
 
 
 @pytest.mark.soak

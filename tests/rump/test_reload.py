@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from rumpci.rump import _busdma, _hyper
-from tests.rump.needs import compiler, qemu
+from tests.needs import compiler
+from tests.qemu.needs import qemu
 from tests.rump.scene import Player
 from tests.rump.stage import POSTREAD, PREREAD, PREWRITE, READ, WRITE, Stage
 from tests.rump.test_bus_dma import PAGE, Dma, Segment, hosts, segments

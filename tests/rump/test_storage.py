@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.qemu.needs import qemu
 from tests.rump import needs, storage
 from tests.rump.scene import Player
 
-pytestmark = needs.qemu
+pytestmark = qemu
 SIZE = 4 << 20
 NEVER_UNLOADED = "what was loaded before was never unloaded"
 """ld(4) at virtio before NetBSD 9: the map of a request that is done, when its slot comes again."""

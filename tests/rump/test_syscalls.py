@@ -11,7 +11,7 @@ import pytest
 from rumpci.errors import HostUnavailable
 from rumpci.rump import netbsd
 from rumpci.rump.syscalls import Syscalls
-from tests.rump.needs import compiler
+from tests.needs import compiler
 
 pytestmark = compiler
 SOURCE = """
