@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import random
 import statistics
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
-from bench.measure import Row, Timed, median_ratio, rounds
+from bench.measure import Row, median_ratio, rounds
 from bench.naked import NakedNvme
+from bench.reads import batched, by_chance, timed
 from rumpci.autoconf import Autoconf
 from rumpci.cpu import own_cpu
 from rumpci.drivers.nvme import Nvme
@@ -18,31 +17,9 @@ from rumpci.hosts import open_host
 
 DISK = {"null": "1G"}
 URL = "qemu:nvme,serial=1,null=1G"
-ROUNDS, SECONDS = 9, 0.1
+ROUNDS, SECONDS, LISTS = 9, 0.1, 20
 CASES = [(1, 4096, 1 / 0.7), (32, 4096, 1 / 0.5), (1, 131072, 1 / 0.6), (32, 131072, 1 / 0.6)]
 """Depth, bytes of a read, and the most that the driver may take of the naked loop's time."""
-
-
-def _timed(transfer: Callable[[list[int]], None], lbas: list[list[int]]) -> Timed:
-    """Seconds for one read."""
-
-    def timed() -> float:
-        start, count = time.perf_counter(), 0
-        while time.perf_counter() - start < SECONDS:
-            for some in lbas:
-                transfer(some)
-                count += len(some)
-        return (time.perf_counter() - start) / count
-
-    return timed
-
-
-def _driver(batch: NvmeBatch) -> Callable[[list[int]], None]:
-    def transfer(lbas: list[int]) -> None:
-        batch.submit(lbas)
-        batch.wait()
-
-    return transfer
 
 
 def _attached(stack: contextlib.ExitStack, intr: str) -> Nvme:
@@ -55,11 +32,6 @@ def _attached(stack: contextlib.ExitStack, intr: str) -> Nvme:
     return nvme
 
 
-def _lbas(nvme: Nvme, depth: int, blocks: int) -> list[list[int]]:
-    chance, slots = random.Random(1), nvme.blocks // blocks  # noqa: S311
-    return [[chance.randrange(slots) * blocks for _ in range(depth)] for _ in range(20)]
-
-
 def _polled() -> Iterator[Row]:
     with contextlib.ExitStack() as stack:
         nvme = _attached(stack, "poll")
@@ -68,9 +40,10 @@ def _polled() -> Iterator[Row]:
                 NvmeBatch(nvme.disks[0], depth, size // 512) as batch,
                 NakedNvme(DISK, depth, size) as bare,
             ):
-                lbas = _lbas(nvme, depth, size // 512)
-                timed = {"naked": _timed(bare.read, lbas), "driver": _timed(_driver(batch), lbas)}
-                samples = rounds(timed, ROUNDS)
+                lbas = by_chance(nvme, depth, size // 512, LISTS)
+                ways = {"naked": bare.read, "driver": batched(batch)}
+                timings = {name: timed(way, lbas, SECONDS) for name, way in ways.items()}
+                samples = rounds(timings, ROUNDS)
             driver, naked = samples["driver"], samples["naked"]
             name = f"read of {size >> 10} KiB, {depth} at once, polled"
             yield Row(name, statistics.median(driver) * 1e6, "us", "naked loop",
@@ -83,7 +56,8 @@ def _told() -> Iterator[Row]:
         nvme = _attached(stack, "msix")
         for depth in (1, 32):
             with NvmeBatch(nvme.disks[0], depth, 8) as batch:
-                samples = rounds({"": _timed(_driver(batch), _lbas(nvme, depth, 8))}, ROUNDS)
+                lbas = by_chance(nvme, depth, 8, LISTS)
+                samples = rounds({"": timed(batched(batch), lbas, SECONDS)}, ROUNDS)
             name = f"read of 4 KiB, {depth} at once, MSI-X"
             yield Row(name, statistics.median(samples[""]) * 1e6, "us")
 
@@ -98,7 +72,7 @@ def _bounced() -> Iterator[Row]:
             for lba in lbas:
                 disk.read(lba, 8)
 
-        samples = rounds({"": _timed(read, _lbas(nvme, 1, 8))}, ROUNDS)
+        samples = rounds({"": timed(read, by_chance(nvme, 1, 8, LISTS), SECONDS)}, ROUNDS)
         yield Row("read of 4 KiB, bounced", statistics.median(samples[""]) * 1e6, "us")
 
 

@@ -29,7 +29,15 @@ def program(name: str, package: str) -> pytest.MarkDecorator:
     return pytest.mark.skipif(why is not None, reason=why or "")
 
 
-compiler = program("cc", "gcc libc6-dev")
+_COMPILER = ("cc", "gcc libc6-dev")
+compiler = program(*_COMPILER)
+
+
+def cc() -> str:
+    """The system's compiler.  Skips without one."""
+    if why := missing(*_COMPILER):
+        pytest.skip(why)
+    return _COMPILER[0]
 
 
 def file(path: Path, package: str) -> pytest.MarkDecorator:

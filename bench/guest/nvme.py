@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import contextlib
-import random
 import statistics
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 from bench.guest.devices import FOLDER, NVME, NVME_KERNEL, attached
 from bench.measure import Row, Timed, median_ratio, rounds
+from bench.reads import Transfer, batched, by_chance, timed
 from rumpci.bus_dma import BUS_DMA_READ
 from rumpci.drivers.nvme import Nvme
 from rumpci.drivers.nvmebatch import NvmeBatch
 from rumpci.drivers.nvmereg import NvmOp
 
-SECONDS, ROUNDS, BLOCKS, DEEP = 0.4, 9, 8, 32
+SECONDS, ROUNDS, BLOCKS, DEEP, LISTS = 0.4, 9, 8, 32, 10
 GOAL = 1.0
 
 
@@ -28,31 +27,7 @@ def _kernel(disk: Path, depth: int, batch: int) -> Timed:
     return lambda: float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
 
-def _timed(transfer: Callable[[list[int]], None], lbas: list[list[int]]) -> Timed:
-    """Seconds for one read."""
-
-    def timed() -> float:
-        start, count = time.perf_counter(), 0
-        while time.perf_counter() - start < SECONDS:
-            for some in lbas:
-                transfer(some)
-                count += len(some)
-        return (time.perf_counter() - start) / count
-
-    return timed
-
-
-def _batch(batch: NvmeBatch) -> Callable[[list[int]], None]:
-    """Memory of bus_dmamem_alloc, loaded once; one doorbell."""
-
-    def transfer(lbas: list[int]) -> None:
-        batch.submit(lbas)
-        batch.wait()
-
-    return transfer
-
-
-def _own(nvme: Nvme, depth: int) -> Callable[[list[int]], None]:
+def _own(nvme: Nvme, depth: int) -> Transfer:
     """A buffer of Python's for each read, loaded for it and unloaded; one doorbell."""
     disk, buffers = nvme.disks[0], [bytearray(BLOCKS * 512) for _ in range(depth)]
     limit = disk.controller.limits.command_us
@@ -71,11 +46,6 @@ def _own(nvme: Nvme, depth: int) -> Callable[[list[int]], None]:
     return transfer
 
 
-def _lbas(nvme: Nvme, depth: int) -> list[list[int]]:
-    chance, slots = random.Random(1), nvme.blocks // BLOCKS  # noqa: S311
-    return [[chance.randrange(slots) * BLOCKS for _ in range(depth)] for _ in range(10)]
-
-
 def _bind() -> None:
     command = [sys.executable, "-m", "rumpci", "bind", NVME, "vfio-pci"]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
@@ -88,17 +58,17 @@ def nvme() -> Iterator[Row]:
     node = Path("/dev") / disk.name
     with contextlib.ExitStack() as stack:
         driver = attached(stack, NVME, Nvme, intr="poll", entries="128")
-        timed = {
+        timings = {
             "kernel 1": _kernel(node, 1, 1),
             f"kernel {DEEP}": _kernel(node, DEEP, 1),
             f"kernel {DEEP} batched": _kernel(node, DEEP, DEEP),
         }
         for depth in (1, DEEP):
             batch = stack.enter_context(NvmeBatch(driver.disks[0], depth, BLOCKS))
-            lbas = _lbas(driver, depth)
-            timed[f"batch {depth}"] = _timed(_batch(batch), lbas)
-            timed[f"own {depth}"] = _timed(_own(driver, depth), lbas)
-        samples = rounds(timed, ROUNDS)
+            lbas = by_chance(driver, depth, BLOCKS, LISTS)
+            timings[f"batch {depth}"] = timed(batched(batch), lbas, SECONDS)
+            timings[f"own {depth}"] = timed(_own(driver, depth), lbas, SECONDS)
+        samples = rounds(timings, ROUNDS)
     yield from _rows(samples)
 
 

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 
-from tests.netbsd.build import CACHE, CORE, HARNESS, program, sources
+from tests.netbsd.build import CACHE, CORE, HARNESS, parts, program
 from tests.netbsd.core import ENVIRONMENT
 
 RUNS = 2000
@@ -39,10 +39,9 @@ def by_coverage(clang: str, seconds: float) -> int:
     """With libFuzzer."""
     made, corpus = CACHE / "libfuzzer", CACHE / "corpus"
     corpus.mkdir(parents=True, exist_ok=True)
-    files = [HARNESS / "fuzz.c", *sorted(HARNESS.glob("sim*.c")), *sources()]
     flags = ["-g", "-O1", "-DLIBFUZZER", "-fsanitize=fuzzer,address,undefined"]
     include = ["-I", str(CORE), "-I", str(HARNESS)]
-    subprocess.run([clang, *flags, *include, "-o", str(made), *map(str, files)], check=True)
+    subprocess.run([clang, *flags, *include, "-o", str(made), *map(str, parts("fuzz"))], check=True)
     limits = [f"-max_total_time={int(seconds)}", "-max_len=16384"]
     return subprocess.run([str(made), *limits, str(corpus)], check=False).returncode
 

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.netbsd.build import CORE, STRICT, compiler, program, sources
+from tests.needs import cc
+from tests.netbsd.build import CORE, STRICT, program, sources
 from tests.netbsd.core import ENVIRONMENT
 
 STACK = 512
@@ -23,7 +24,7 @@ FIELD = re.compile(r'(\w+): "((?:[^"\\]|\\.)*)"')
 
 def compiled(directory: Path, *flags: str) -> None:
     """All of the core, into a directory."""
-    command = [compiler(), *STRICT, *flags, "-I", str(CORE), "-c"]
+    command = [cc(), *STRICT, *flags, "-I", str(CORE), "-c"]
     done = subprocess.run(
         [*command, *map(str, sources())], capture_output=True, text=True, check=False, cwd=directory
     )
@@ -80,7 +81,7 @@ def test_files_are_pages_you_can_read() -> None:
 @cache
 def calls(directory: Path) -> tuple[dict[str, set[str]], dict[str, int]]:
     """Who calls whom, and the bytes of each frame, as the compiler tells (-fcallgraph-info)."""
-    version = subprocess.run([compiler(), "-v"], capture_output=True, text=True, check=True).stderr
+    version = subprocess.run([cc(), "-v"], capture_output=True, text=True, check=True).stderr
     if "gcc version" not in version:
         pytest.skip("only GCC tells of calls: apt-get install gcc")
     compiled(directory, "-O2", "-fno-inline", "-fcallgraph-info=su")

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.netbsd.build import CORE, ROOT, compiler
+from tests.needs import cc
+from tests.netbsd.build import CORE, ROOT
 
 DECL = ROOT / "netbsd/tests/decl"
 RELEASES = {
@@ -49,9 +50,9 @@ def headers(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def checked(headers: Path, files: list[Path], *flags: str) -> str:
     """What the compiler says."""
     where = subprocess.run(
-        [compiler(), "-print-file-name=include"], capture_output=True, text=True, check=True
+        [cc(), "-print-file-name=include"], capture_output=True, text=True, check=True
     ).stdout.strip()
-    command = [compiler(), *FLAGS, "-isystem", where, f"-I{DECL}", f"-I{headers}", *flags]
+    command = [cc(), *FLAGS, "-isystem", where, f"-I{DECL}", f"-I{headers}", *flags]
     done = subprocess.run([*command, *map(str, files)], capture_output=True, text=True, check=False)
     return done.stderr + ("" if done.returncode == 0 or done.stderr else "failed")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +10,7 @@ import pytest
 
 from rumpci.pci4 import abi, cheader
 from rumpci.pci4.wire import LIMIT
+from tests.needs import cc
 
 HEADER = Path(__file__).parents[2] / "netbsd/sys/dev/pci/pci4_abi.h"
 STRICT = ["-std=c11", "-Wall", "-Wextra", "-Werror", "-pedantic", "-x", "c"]
@@ -29,12 +29,10 @@ NETBSD = """\
 
 def compiled(tmp_path: Path, text: str, *flags: str) -> subprocess.CompletedProcess[str]:
     """What a compiler says to `text`, which can include the header."""
-    if (cc := shutil.which("cc")) is None:
-        pytest.skip("no C compiler: apt-get install --no-install-recommends gcc libc6-dev")
     source = tmp_path / "test.c"
     source.write_text(text)
     return subprocess.run(
-        [cc, *STRICT, "-I", str(HEADER.parent), "-I", str(tmp_path), *flags, str(source)],
+        [cc(), *STRICT, "-I", str(HEADER.parent), "-I", str(tmp_path), *flags, str(source)],
         capture_output=True, text=True, check=False,
     )  # fmt: skip
 

@@ -5,122 +5,14 @@
  */
 
 /*
- * The simulated machine: lines and messages, as the models' controller, the
- * guard's router and its messages have them.  What fires is counted, and
+ * The simulated machine: messages, as the guard's have them, and what
+ * asks for interrupts.  Lines are in sim_pin.c.  What fires is counted, and
  * handed to the core by sim_service alone.
  */
 
 #include <stdio.h>
 
-#include "sim.h"
-
-#define NOINTX	0x04	/* in the second byte of the command register */
-#define MASTER	0x04	/* in the first */
-#define INTX	0x08	/* in the first byte of the status register */
-
-static struct sim_pin *
-pin_of(const struct sim_func *func)
-{
-	unsigned int device = func->info.fi_address >> 3 & 0x1f;
-
-	return &func->sim->pin[(device + func->value[0x3d] - 1U) % SIM_PINS];
-}
-
-static bool
-sends_messages(const struct sim_func *func)
-{
-
-	return func->started != 0 && func->type != PCU_INTX;
-}
-
-/* ---- lines --------------------------------------------------------------- */
-
-static bool
-asserts(const struct sim_func *func, const struct sim_pin *pin)
-{
-
-	return func->value[0x3d] != 0 && pin_of(func) == pin && func->line &&
-	    !(func->value[5] & NOINTX) && !sends_messages(func);
-}
-
-/* A line that is open and asserted fires, and is masked then. */
-static void
-service_pin(struct sim *sim, struct sim_pin *pin)
-{
-	unsigned int i;
-
-	for (i = 0; i < sim->nfuncs && pin->open; i++) {
-		if (sim->func[i] == NULL || !asserts(sim->func[i], pin))
-			continue;
-		pin->open = false;
-		if (pin->watched)
-			pin->fired++;
-	}
-}
-
-static bool
-is_held(const struct sim *sim, const struct sim_pin *pin)
-{
-	unsigned int i;
-
-	for (i = 0; i < sim->nfuncs; i++)
-		if (sim->func[i] != NULL && sim->func[i]->holds &&
-		    pin_of(sim->func[i]) == pin)
-			return true;
-	return false;
-}
-
-/* Let a line fire again, unless somebody holds it. */
-static void
-end(struct sim *sim, struct sim_pin *pin)
-{
-
-	if (pin->members == 0 || is_held(sim, pin) || pin->line_open)
-		return;
-	pin->line_open = pin->open = true;
-	service_pin(sim, pin);
-}
-
-static void
-hold(struct sim_pin *pin)
-{
-
-	pin->line_open = pin->open = false;
-}
-
-static void
-join(struct sim_func *func, struct pcu_intr *intr)
-{
-	struct sim_pin *pin = pin_of(func);
-
-	sim_check(func->line_target == NULL, "a line is started twice");
-	func->line_target = intr;
-	func->joined = ++pin->joins;
-	if (pin->members++ == 0) {
-		pin->watched = true;
-		pin->fired = 0;
-	}
-	end(func->sim, pin);
-}
-
-static void
-leave(struct sim_func *func)
-{
-	struct sim_pin *pin = pin_of(func);
-
-	sim_check(func->line_target != NULL, "a line is stopped twice");
-	func->line_target = NULL;
-	func->holds = false;
-	if (--pin->members != 0) {
-		end(func->sim, pin);
-		return;
-	}
-	hold(pin);
-	pin->watched = false;
-	pin->fired = 0;
-}
-
-/* ---- messages ------------------------------------------------------------ */
+#include "sim_pin.h"
 
 static void
 send_pending(struct sim_func *func)
@@ -147,7 +39,7 @@ sim_update(struct sim_func *func)
 		func->value[6] = (uint8_t)((func->value[6] & ~INTX) |
 		    (func->line ? INTX : 0));
 	if (func->value[0x3d] != 0)
-		service_pin(func->sim, pin_of(func));
+		pin_service(func->sim, pin_of(func));
 	send_pending(func);
 }
 
@@ -174,62 +66,6 @@ sim_quiet(struct sim_func *func)
 	sim_update(func);
 }
 
-/* Nobody's: whoever asserts it, and is not established, is quieted. */
-static void
-quiet_others(struct sim *sim, struct sim_pin *pin)
-{
-	struct sim_func *func;
-	unsigned int i;
-	uint32_t command;
-
-	for (i = 0; i < sim->nfuncs; i++) {
-		func = sim->func[i];
-		if (func == NULL || func->value[0x3d] == 0 ||
-		    pin_of(func) != pin || func->line_target != NULL ||
-		    !(func->value[6] & INTX) || func->value[5] & NOINTX)
-			continue;
-		command = sim_conf_read(func, 4) & 0xffff;
-		sim_conf_write(func, 4, command | NOINTX << 8);
-	}
-}
-
-/* The member of a line that joined it next after `joined'; NULL: none did. */
-static struct sim_func *
-next_member(struct sim *sim, const struct sim_pin *pin, uint64_t joined)
-{
-	struct sim_func *func, *found = NULL;
-	unsigned int i;
-
-	for (i = 0; i < sim->nfuncs; i++) {
-		func = sim->func[i];
-		if (func != NULL && func->line_target != NULL &&
-		    pin_of(func) == pin && func->joined > joined &&
-		    (found == NULL || func->joined < found->joined))
-			found = func;
-	}
-	return found;
-}
-
-static void
-fire_pin(struct sim *sim, struct sim_pin *pin)
-{
-	uint64_t count = pin->fired;
-	struct sim_func *func;
-	bool ours = false;
-
-	if (count == 0)
-		return;
-	pin->fired = 0;
-	pin->line_open = false;
-	func = next_member(sim, pin, 0);
-	for (; func != NULL; func = next_member(sim, pin, func->joined))
-		if (pcu_intr_fire(func->line_target, count))
-			ours = true;
-	if (!ours)
-		quiet_others(sim, pin);
-	end(sim, pin);
-}
-
 /* Hand what fired to the core, lines first. */
 void
 sim_service(struct sim *sim)
@@ -240,7 +76,7 @@ sim_service(struct sim *sim)
 
 	sim_check(sim_no_spins(sim), "an interrupt while a lock spins");
 	for (p = 0; p < SIM_PINS; p++)
-		fire_pin(sim, &sim->pin[p]);
+		pin_fire(sim, &sim->pin[p]);
 	for (i = 0; i < sim->nfuncs; i++) {
 		func = sim->func[i];
 		for (v = 0; func != NULL && v < SIM_VECTORS; v++) {
@@ -337,7 +173,7 @@ sim_intr_start(void *fn, void *cookie, struct pcu_intr *intr)
 	if (func->sim->fail_start != 0 && --func->sim->fail_start == 0)
 		return ENOMEM;
 	if (func->type == PCU_INTX) {
-		join(func, intr);
+		pin_join(func, intr);
 		return 0;
 	}
 	sim_check(func->target[v] == NULL, "a message is started twice");
@@ -359,7 +195,7 @@ sim_intr_stop(void *fn, void *cookie)
 
 	sim_check(sim_no_spins(func->sim), "intr_stop while a lock spins");
 	if (func->type == PCU_INTX) {
-		leave(func);
+		pin_leave(func);
 		return;
 	}
 	sim_check(func->target[v] != NULL, "a message is stopped twice");
@@ -386,9 +222,9 @@ sim_intr_mask(void *fn, void *cookie, bool on)
 	func->holds = on;
 	pin = pin_of(func);
 	if (on)
-		hold(pin);
+		pin_hold(pin);
 	else
-		end(func->sim, pin);
+		pin_end(func->sim, pin);
 	return 0;
 }
 
