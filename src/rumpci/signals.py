@@ -6,6 +6,8 @@ import contextlib
 import select
 import signal
 import socket
+import sys
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from types import FrameType
 from typing import Any, Protocol
@@ -35,6 +37,24 @@ def handled(handlers: Mapping[int, Handling]) -> Iterator[None]:
     finally:
         for number, old in before.items():
             signal.signal(number, signal.SIG_DFL if old is None else old)
+
+
+@contextlib.contextmanager
+def exiting(*numbers: int) -> Iterator[None]:
+    """These signals leave the block as sys.exit(128 + number) does, so that it can tidy up.
+
+    One that is ignored stays so: nohup(1) asks for that.  Other threads than the main one get no
+    signals: nothing is done in them.
+    """
+
+    def leave(number: int, _frame: FrameType | None) -> None:
+        sys.exit(128 + number)
+
+    if threading.current_thread() is not threading.main_thread():
+        numbers = ()
+    heeded = [number for number in numbers if signal.getsignal(number) is not signal.SIG_IGN]
+    with handled(dict.fromkeys(heeded, leave)):
+        yield
 
 
 @contextlib.contextmanager

@@ -6,10 +6,11 @@ import os
 import select
 import signal
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from rumpci.signals import handled, waking
+from rumpci.signals import exiting, handled, waking
 
 USR1, USR2 = signal.SIGUSR1, signal.SIGUSR2
 
@@ -35,6 +36,26 @@ def test_what_cannot_be_handled_leaves_the_others_as_they_were() -> None:
     with pytest.raises(OSError, match="Invalid"), handled({USR1: lambda *_: 0, 9: lambda *_: 0}):
         pytest.fail("SIGKILL has a handler")
     assert signal.getsignal(USR1) == before
+
+
+def test_one_that_is_ignored_ends_nothing() -> None:
+    with handled({USR1: signal.SIG_DFL, USR2: signal.SIG_IGN}):
+        with exiting(USR1, USR2):
+            os.kill(os.getpid(), USR2)
+        with pytest.raises(SystemExit, match=str(128 + USR1)), exiting(USR1, USR2):
+            os.kill(os.getpid(), USR1)
+        assert signal.getsignal(USR1) is signal.SIG_DFL
+
+
+def test_another_thread_is_left_by_none() -> None:
+    before = signal.getsignal(USR1)
+    with ThreadPoolExecutor() as threads:
+        assert threads.submit(_inside).result() == before
+
+
+def _inside() -> object:
+    with exiting(USR1):
+        return signal.getsignal(USR1)
 
 
 class Loop:

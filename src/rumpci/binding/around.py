@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import signal
-import sys
-import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from types import FrameType
-from typing import NoReturn
 
 from rumpci.binding import change, original
 from rumpci.binding.change import Kernel
@@ -16,6 +12,7 @@ from rumpci.binding.original import Original
 from rumpci.errors import BadURL
 from rumpci.host import Address
 from rumpci.hosts import url
+from rumpci.signals import exiting
 
 NEEDS = {"vfio": "vfio-pci", "uio": "uio_pci_generic"}
 """Which driver a scheme of hosts needs."""
@@ -36,7 +33,7 @@ def bound(host: str, kernel: Kernel | None = None) -> Iterator[None]:
         raise BadURL(
             f"host {host!r}", "it has nothing to bind", f"use it with {' and '.join(NEEDS)} hosts"
         )
-    with _orderly(), ExitStack() as stack:
+    with exiting(*_ENDS), ExitStack() as stack:
         for text in named.place.split(","):
             _bind(Address.parse(text), driver, kernel, stack)
         yield
@@ -57,21 +54,3 @@ def _restore(address: Address, before: Original, noted: Original | None, kernel:
     change.perform(back, forced)
     if noted is not None:
         original.note(back.function, noted, kernel.root)
-
-
-@contextmanager
-def _orderly() -> Iterator[None]:
-    """Make an exception of signals that would end this process with nothing given back."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = {number: signal.signal(number, _end) for number in _ENDS}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def _end(number: int, _frame: FrameType | None) -> NoReturn:
-    sys.exit(128 + number)

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import signal
-import sys
-import threading
-from collections.abc import Iterator, Sequence
-from types import FrameType
+from collections.abc import Sequence
 
 import click
 
@@ -18,7 +14,7 @@ from rumpci.pci import PciAttachArgs, PciChipset
 from rumpci.shell.console import converse
 from rumpci.shell.device import Device
 from rumpci.shell.registers import Table, load_table
-from rumpci.signals import handled
+from rumpci.signals import exiting
 from rumpci.tools.common import find_function, opened
 from rumpci.tools.load import shipped_registers
 
@@ -37,7 +33,7 @@ def command(host: str, address: str, modules: tuple[str, ...]) -> int:
     from a pipe.  However it ends, the device is released.
     """
     tables = [load_table(name) for name in modules]
-    with own_cpu(), _ended_by_signals(), opened(host) as opened_host:
+    with own_cpu(), exiting(*_SIGNALS), opened(host) as opened_host:
         try:
             return _shell(opened_host, address, tables)
         except SystemExit as left:  # exit() was typed, or a signal came
@@ -51,18 +47,3 @@ def _shell(host: Host, address: str, tables: Sequence[Table]) -> int:
         tables = [load_table(name)]
     with claimed(pc, function, "rumpci shell") as pa:
         return converse(Device(pa, function, tables))
-
-
-@contextlib.contextmanager
-def _ended_by_signals() -> Iterator[None]:
-    """SIGTERM and SIGHUP leave the prompt as exit() does, so that the device is released."""
-
-    def leave(number: int, _frame: FrameType | None) -> None:
-        sys.exit(128 + number)
-
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    heeded = [n for n in _SIGNALS if signal.getsignal(n) is not signal.SIG_IGN]  # nohup ignores
-    with handled(dict.fromkeys(heeded, leave)):
-        yield
