@@ -324,10 +324,7 @@ main(int argc, char **argv)
 {
 	struct drive edu;
 
-	if (argc != 2)
-		errx(2, "usage: bad NODE");
-	node = argv[1];
-	setvbuf(stdout, NULL, _IOLBF, 0);
+	take_arguments(argc, argv, "NODE");
 	bad_order();
 	if (!attach(&edu, EDU, 0))
 		errx(1, "%s has no edu", node);

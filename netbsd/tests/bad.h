@@ -17,6 +17,7 @@
 void	bad_window(const struct drive *);	/* bad_window.c */
 void	bad_table(void);
 void	bad_mmap(const struct drive *);
+void	bad_stretch(const struct drive *, uint64_t offset);
 void	bad_interrupt(const struct drive *);	/* bad_dma.c */
 void	bad_dma(const struct drive *);
 

@@ -207,24 +207,6 @@ bad_loads(const struct drive *edu, uint32_t dmamap, uint32_t memory)
 	    "2^32 - 1 pieces");
 }
 
-/* Memory that is mapped, made larger. */
-static void
-stretched(const struct drive *edu, uint64_t offset)
-{
-	uint32_t *page, *more;
-
-	page = map(edu, offset, PAGE, PROT_READ | PROT_WRITE);
-	if (page == NULL)
-		err(1, "mmap");
-	more = mremap(page, PAGE, NULL, 2 * PAGE, 0);
-	check(more == MAP_FAILED || (!faults(more) &&
-	    faults(more + PAGE / 4)), "mremap gives nothing behind it");
-	if (more != MAP_FAILED)
-		munmap(more, 2 * PAGE);
-	else
-		munmap(page, PAGE);
-}
-
 void
 bad_dma(const struct drive *edu)
 {
@@ -251,7 +233,7 @@ bad_dma(const struct drive *edu)
 	    NULL && errno == EACCES, "PROT_EXEC of memory: EACCES");
 	check(map(edu, alloc.range_offset[0], 2 * PAGE, PROT_READ) == NULL &&
 	    errno == EINVAL, "memory past its end: EINVAL");
-	stretched(edu, alloc.range_offset[0]);
+	bad_stretch(edu, alloc.range_offset[0]);
 	check(give(edu->fd, PCI4_IOC_DMAMAP_UNLOAD, dmamap) == 0 &&
 	    give(edu->fd, PCI4_IOC_DMAMAP_DESTROY, dmamap) == 0 &&
 	    give(edu->fd, PCI4_IOC_DMA_FREE, alloc.memory) == 0,

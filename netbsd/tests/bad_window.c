@@ -193,21 +193,12 @@ not_mapped(const struct drive *edu, uint64_t offset, size_t size, int prot,
 	    "mmap %s: %s", what, strerror(expected));
 }
 
-/* What was mapped is made larger, and locked: no more is reached by that. */
+/* One page that was mapped is made larger: no more is reached by that. */
 static void
-stretched(const struct drive *edu)
+stretch(uint32_t *page)
 {
-	struct pci4_window_map made;
-	uint32_t *page, *more;
+	uint32_t *more;
 
-	if (window(edu->fd, edu->claim, 0, 0, PAGE, &made) == -1)
-		err(1, "WINDOW_MAP");
-	page = map(edu, made.fd_offset, PAGE, PROT_READ | PROT_WRITE);
-	if (page == NULL)
-		err(1, "mmap");
-	check(mlock(page, PAGE) == -1 || munlock(page, PAGE) == 0,
-	    "mlock of a window");
-	check(page[0] == 0x010000ed, "it answers after that");
 	more = mremap(page, PAGE, NULL, 2 * PAGE, 0);
 	check(more == MAP_FAILED || (!faults(more) &&
 	    faults(more + PAGE / 4)), "mremap gives nothing behind it");
@@ -215,6 +206,40 @@ stretched(const struct drive *edu)
 		munmap(more, 2 * PAGE);
 	else
 		munmap(page, PAGE);
+}
+
+static uint32_t *
+one_page(const struct drive *edu, uint64_t offset)
+{
+	uint32_t *page;
+
+	page = map(edu, offset, PAGE, PROT_READ | PROT_WRITE);
+	if (page == NULL)
+		err(1, "mmap");
+	return page;
+}
+
+void
+bad_stretch(const struct drive *edu, uint64_t offset)
+{
+
+	stretch(one_page(edu, offset));
+}
+
+/* A window is locked, and made larger. */
+static void
+stretched(const struct drive *edu)
+{
+	struct pci4_window_map made;
+	uint32_t *page;
+
+	if (window(edu->fd, edu->claim, 0, 0, PAGE, &made) == -1)
+		err(1, "WINDOW_MAP");
+	page = one_page(edu, made.fd_offset);
+	check(mlock(page, PAGE) == -1 || munlock(page, PAGE) == 0,
+	    "mlock of a window");
+	check(page[0] == 0x010000ed, "it answers after that");
+	stretch(page);
 	(void)give(edu->fd, PCI4_IOC_WINDOW_UNMAP, made.window);
 }
 

@@ -13,6 +13,29 @@
 const char *node;
 unsigned int failed;
 
+/* ---- arguments -------------------------------------------------------------- */
+
+void
+take_arguments(int argc, char **argv, const char *arguments)
+{
+	const char *at;
+	int most = 2;
+
+	for (at = arguments; *at != '\0'; at++)
+		most += *at == ' ';
+	if (argc < 2 || argc > most)
+		errx(2, "usage: %s %s", getprogname(), arguments);
+	node = argv[1];
+	setvbuf(stdout, NULL, _IOLBF, 0);
+}
+
+uint64_t
+argument(int argc, char **argv, int index, uint64_t otherwise)
+{
+
+	return index < argc ? strtoull(argv[index], NULL, 10) : otherwise;
+}
+
 /* ---- lines ------------------------------------------------------------------ */
 
 void
@@ -69,6 +92,16 @@ greet(int flags)
 	version.version = PCI4_VERSION;
 	if (ioctl(fd, PCI4_IOC_VERSION, &version) == -1)
 		err(1, "VERSION");
+	return fd;
+}
+
+int
+greet_edu(struct pci4_list *list)
+{
+	int fd;
+
+	if ((fd = greet(O_RDWR)) == -1 || !find(fd, EDU, list))
+		errx(1, "%s has no edu", node);
 	return fd;
 }
 

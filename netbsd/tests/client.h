@@ -68,6 +68,10 @@ struct drive {
 extern const char *node;
 extern unsigned int failed;
 
+/* The first of main: NODE is the first of `arguments', [others] need not be. */
+void	take_arguments(int argc, char **argv, const char *arguments);
+uint64_t argument(int argc, char **argv, int index, uint64_t otherwise);
+
 /* A line for what was tried; `refused': it was, with this errno. */
 void	check(bool, const char *, ...) __printflike(2, 3);
 void	refused(int result, int expected, const char *, ...)
@@ -75,6 +79,7 @@ void	refused(int result, int expected, const char *, ...)
 int	finish(const char *program);
 
 int	greet(int flags);
+int	greet_edu(struct pci4_list *);
 bool	find(int fd, uint32_t id, struct pci4_list *);
 int	claim_at(int fd, uint32_t address, uint32_t *handle);
 int	give(int fd, unsigned long command, uint32_t handle);

@@ -92,10 +92,7 @@ main(int argc, char **argv)
 	struct drive com;
 	uint64_t value;
 
-	if (argc != 2)
-		errx(2, "usage: com NODE");
-	node = argv[1];
-	setvbuf(stdout, NULL, _IOLBF, 0);
+	take_arguments(argc, argv, "NODE");
 	if (!attach(&com, SERIAL, 0)) {
 		printf("skip %s: no serial card\n", node);
 		return 0;

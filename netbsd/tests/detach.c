@@ -100,10 +100,7 @@ main(int argc, char **argv)
 {
 	const char *name;
 
-	if (argc != 2)
-		errx(2, "usage: detach NODE");
-	node = argv[1];
-	setvbuf(stdout, NULL, _IOLBF, 0);
+	take_arguments(argc, argv, "NODE");
 	if (!open_drvctl()) {
 		printf("skip %s: no drvctl(4)\n", node);
 		return 0;

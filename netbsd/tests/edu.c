@@ -237,10 +237,7 @@ main(int argc, char **argv)
 {
 	struct drive edu;
 
-	if (argc != 2)
-		errx(2, "usage: edu NODE");
-	node = argv[1];
-	setvbuf(stdout, NULL, _IOLBF, 0);
+	take_arguments(argc, argv, "NODE");
 	if (!attach(&edu, EDU, 0))
 		errx(1, "%s has no edu", node);
 	polled(&edu);

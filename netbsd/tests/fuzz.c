@@ -370,21 +370,15 @@ all(unsigned int times, uint64_t seed)
 int
 main(int argc, char **argv)
 {
-	unsigned int times = 100000;
+	unsigned int times;
 	struct pci4_list list;
-	uint64_t objects, seed = (uint64_t)getpid();
+	uint64_t objects, seed;
 	int fd;
 
-	if (argc < 2)
-		errx(2, "usage: fuzz NODE [times [seed]]");
-	node = argv[1];
-	if (argc > 2)
-		times = (unsigned int)strtoul(argv[2], NULL, 10);
-	if (argc > 3)
-		seed = strtoull(argv[3], NULL, 10);
-	setvbuf(stdout, NULL, _IOLBF, 0);
-	if ((fd = greet(O_RDWR)) == -1 || !find(fd, EDU, &list))
-		errx(1, "%s has no edu", node);
+	take_arguments(argc, argv, "NODE [times [seed]]");
+	times = (unsigned int)argument(argc, argv, 2, 100000);
+	seed = argument(argc, argv, 3, (uint64_t)getpid());
+	fd = greet_edu(&list);
 	address = list.address;
 	printf("     seed %ju\n", (uintmax_t)seed);
 	(void)all(times / 4, seed + 1);	/* what is kept is: see killed */

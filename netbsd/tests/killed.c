@@ -88,14 +88,10 @@ looks_clean(void)
 int
 main(int argc, char **argv)
 {
-	unsigned int turn, bad = 0, times = 200;
+	unsigned int turn, bad = 0, times;
 
-	if (argc < 2)
-		errx(2, "usage: killed NODE [times]");
-	node = argv[1];
-	if (argc > 2)
-		times = (unsigned int)strtoul(argv[2], NULL, 10);
-	setvbuf(stdout, NULL, _IOLBF, 0);
+	take_arguments(argc, argv, "NODE [times]");
+	times = (unsigned int)argument(argc, argv, 2, 200);
 	for (turn = 0; turn < times + WARM; turn++) {
 		if (turn == WARM)
 			counters_before();

@@ -116,12 +116,8 @@ main(int argc, char **argv)
 	struct pci4_list list;
 	int fd;
 
-	if (argc != 2)
-		errx(2, "usage: old NODE");
-	node = argv[1];
-	setvbuf(stdout, NULL, _IOLBF, 0);
-	if ((fd = greet(O_RDWR)) == -1 || !find(fd, EDU, &list))
-		errx(1, "%s has no edu", node);
+	take_arguments(argc, argv, "NODE");
+	fd = greet_edu(&list);
 	close(fd);
 	fd = open(node, O_RDWR);	/* no word of the protocol */
 	ioctls(fd, list.address);

@@ -211,14 +211,10 @@ repeat(unsigned int times, unsigned int (*work)(unsigned int),
 int
 main(int argc, char **argv)
 {
-	unsigned int times = 150;
+	unsigned int times;
 
-	if (argc < 2)
-		errx(2, "usage: race NODE [times]");
-	node = argv[1];
-	if (argc > 2)
-		times = (unsigned int)strtoul(argv[2], NULL, 10);
-	setvbuf(stdout, NULL, _IOLBF, 0);
+	take_arguments(argc, argv, "NODE [times]");
+	times = (unsigned int)argument(argc, argv, 2, 150);
 	shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE,
 	    MAP_SHARED | MAP_ANON, -1, 0);
 	if (shared == MAP_FAILED)

@@ -22,12 +22,8 @@ main(int argc, char **argv)
 	uint32_t handle;
 	int fd, level = 1;
 
-	if (argc != 2)
-		errx(2, "usage: secure NODE");
-	node = argv[1];
-	setvbuf(stdout, NULL, _IOLBF, 0);
-	if ((fd = greet(O_RDWR)) == -1 || !find(fd, EDU, &list))
-		errx(1, "%s has no edu", node);
+	take_arguments(argc, argv, "NODE");
+	fd = greet_edu(&list);
 	if (claim_at(fd, list.address, &handle) == 0) {
 		close(fd);
 		(void)attach(&edu, EDU, 0);

@@ -238,10 +238,7 @@ int
 main(int argc, char **argv)
 {
 
-	if (argc != 2)
-		errx(2, "usage: speed NODE");
-	node = argv[1];
-	setvbuf(stdout, NULL, _IOLBF, 0);
+	take_arguments(argc, argv, "NODE");
 	nothing();
 	edu_speed();
 	if (strncmp(node, "/dev/pci", 8) == 0)
