@@ -74,7 +74,7 @@ def test_the_tests_lines_are_told_and_all_is_kept(tmp_path: Path) -> None:
 
 @needs.program("mke2fs", "e2fsprogs")
 def test_a_directory_of_programs_becomes_a_root(tmp_path: Path) -> None:
-    """`all` is its /sbin/init; without it there is nothing to start."""
+    """`runall` is its /sbin/init; without it there is nothing to start."""
     programs = tmp_path / "programs"
     programs.mkdir()
     machine = tmp_path / "machine"
@@ -83,8 +83,8 @@ def test_a_directory_of_programs_becomes_a_root(tmp_path: Path) -> None:
     command = [sys.executable, str(RUN), "--qemu", str(machine), "kernel", str(programs)]
     missing = subprocess.run(command, stderr=subprocess.PIPE, text=True, check=False)
     assert missing.returncode != 0
-    assert "no program `all`" in missing.stderr
-    (programs / "all").write_text("")
+    assert "no program `runall`" in missing.stderr
+    (programs / "runall").write_text("")
     assert subprocess.run(command, check=False).returncode == 0
     asked = (tmp_path / "asked").read_text()
     assert "-kernel kernel" in asked

@@ -5,7 +5,7 @@
  */
 
 /*
- * all [directory]: run the test programs of a directory (/tests) for each
+ * runall [directory]: run the test programs of a directory (/tests) for each
  * device node that has a function to test, with a line for each; load
  * upci.kmod of that directory first if the kernel has no upci.
  *
