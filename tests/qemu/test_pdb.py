@@ -89,6 +89,28 @@ def test_two_that_raise_have_the_terminal_one_after_the_other(
     assert one.end() == 1
 
 
+def test_what_hangs_after_the_debugger_is_ended_by_the_second_interrupt(
+    tmp_path: Path, at_terminal: AtTerminal
+) -> None:
+    odd = tmp_path / "odd.py"
+    odd.write_text(
+        "import time\nfrom rumpci.drivers.edu import Edu\nclass Odd(Edu):\n"
+        "    def run(self):\n        1 / 0\n"
+        "    def detach(self):\n"
+        "        while True:\n"
+        "            print('stuck', flush=True)\n"
+        "            try:\n                time.sleep(1000)\n"
+        "            except KeyboardInterrupt:\n                pass\n"
+    )
+    one = at_terminal(str(odd), "--on", "model:edu", "--pdb")
+    one.until(PROMPT)
+    one.type("q\n")
+    for _ in range(2):
+        one.until("stuck\n")
+        one.type("\x03")
+    assert one.end() == 130
+
+
 def test_sigterm_ends_it_at_the_prompt(tmp_path: Path, at_terminal: AtTerminal) -> None:
     odd = driver(tmp_path / "odd.py", 1, "1 / 0")
     one = at_terminal(odd, "--on", "model:edu", "--pdb")

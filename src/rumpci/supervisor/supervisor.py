@@ -272,8 +272,9 @@ class Supervisor:
 
     def _tell(self, number: int) -> None:
         """Have everything end; an interrupt of a debugger is its alone."""
-        if number == signal.SIGINT and self._debugging:
-            self._debugging[0].process.signal(number)
+        first = self._debugging[0] if self._debugging else None
+        if number == signal.SIGINT and first and first.debugging:
+            first.process.signal(number)
             return
         self._ending, self._told = True, number
         serving = self._serving.keeper if self._serving else None
