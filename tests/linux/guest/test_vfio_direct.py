@@ -65,8 +65,14 @@ def test_the_device_writes_the_buffer_itself(b: Bench, dmam: bd.BusDmamap) -> No
     assert b.faults() == []
 
 
-@pytest.mark.parametrize("buffer", [bytearray(SIZE - 100), memoryview(bytearray(SIZE))[48:-900]],
-                         ids=["bytearray", "a part of one"])  # fmt: skip
+OWN = {
+    "bytearray": bytearray(SIZE - 100),
+    "a part of one": memoryview(bytearray(SIZE))[48:-900],
+    "a few bytes of two pages": memoryview(mmap.mmap(-1, SIZE))[PAGE - 12 : 3 * PAGE + 5],
+}
+
+
+@pytest.mark.parametrize("buffer", OWN.values(), ids=OWN)
 def test_ends_that_share_their_pages(b: Bench, dmam: bd.BusDmamap, buffer: Any) -> None:
     bd.bus_dmamap_load(b.tag, dmam, buffer)
     assert adopted(b) == ["own buffer"]
@@ -74,10 +80,10 @@ def test_ends_that_share_their_pages(b: Bench, dmam: bd.BusDmamap, buffer: Any) 
     bd.bus_dmamap_sync(b.tag, dmam, 0, dmam.dm_mapsize, bd.BUS_DMASYNC_PREREAD)
     at, expected = 0, bytearray(dmam.dm_mapsize)
     for number, (addr, size) in enumerate(dmam.dm_segs):
-        data = pattern(16, 5 + number)
-        to_ram(b, addr + size - 16, data)
-        expected[at + size - 16 : at + size] = data
+        data = pattern(min(16, size), 5 + number)
+        to_ram(b, addr + size - len(data), data)
         at += size
+        expected[at - len(data) : at] = data
     bd.bus_dmamap_sync(b.tag, dmam, 0, dmam.dm_mapsize, bd.BUS_DMASYNC_POSTREAD)
     assert bytes(buffer) == expected
     buffer[:] = bytes(len(buffer))
