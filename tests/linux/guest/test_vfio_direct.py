@@ -68,7 +68,7 @@ def test_the_device_writes_the_buffer_itself(b: Bench, dmam: bd.BusDmamap) -> No
 OWN = {
     "bytearray": bytearray(SIZE - 100),
     "a part of one": memoryview(bytearray(SIZE))[48:-900],
-    "a few bytes of two pages": memoryview(mmap.mmap(-1, SIZE))[PAGE - 12 : 3 * PAGE + 5],
+    "ends of a few bytes": memoryview(mmap.mmap(-1, SIZE))[PAGE - 16 : 5 - PAGE],
 }
 
 
