@@ -89,8 +89,9 @@ def test_two_that_raise_have_the_terminal_one_after_the_other(
     assert one.end() == 1
 
 
+@pytest.mark.parametrize("late", [False, True])
 def test_what_hangs_after_the_debugger_is_ended_by_the_second_interrupt(
-    tmp_path: Path, at_terminal: AtTerminal
+    tmp_path: Path, at_terminal: AtTerminal, *, late: bool
 ) -> None:
     odd = tmp_path / "odd.py"
     odd.write_text(
@@ -98,16 +99,22 @@ def test_what_hangs_after_the_debugger_is_ended_by_the_second_interrupt(
         "    def run(self):\n        1 / 0\n"
         "    def detach(self):\n"
         "        while True:\n"
-        "            print('stuck', flush=True)\n"
-        "            try:\n                time.sleep(1000)\n"
+        "            try:\n"
+        "                print('stuck', flush=True)\n"
+        "                time.sleep(1000)\n"
         "            except KeyboardInterrupt:\n                pass\n"
     )
     one = at_terminal(str(odd), "--on", "model:edu", "--pdb")
     one.until(PROMPT)
+    if late:  # the supervisor hears of the debugger's end and of the interrupt at once
+        os.kill(one.pid, signal.SIGSTOP)
     one.type("q\n")
-    for _ in range(2):
-        one.until("stuck\n")
-        one.type("\x03")
+    one.until("stuck\n")
+    one.type("\x03")
+    if late:
+        os.kill(one.pid, signal.SIGCONT)
+    one.until("stuck\n")
+    one.type("\x03")
     assert one.end() == 130
 
 
