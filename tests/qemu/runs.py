@@ -11,6 +11,7 @@ import select
 import signal
 import subprocess
 import sys
+import termios
 import threading
 import time
 from collections.abc import Callable
@@ -153,12 +154,20 @@ class Run:
         self.process.stdout.close()
 
 
+def _keep_what_is_on_its_way() -> None:
+    """Else an interrupt drops also output, even some that came after it (termios(4), NOFLSH)."""
+    attributes = termios.tcgetattr(0)
+    attributes[3] |= termios.NOFLSH
+    termios.tcsetattr(0, termios.TCSANOW, attributes)
+
+
 class Terminal:
     """A command whose controlling terminal we are the other end of."""
 
     def __init__(self, *arguments: str) -> None:
         self.pid, self._fd = pty.fork()
         if not self.pid:
+            _keep_what_is_on_its_way()
             os.execv(sys.executable, [sys.executable, "-m", "rumpci", "run", *arguments])  # noqa: S606
         self.said = ""
 
