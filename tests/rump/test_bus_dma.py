@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from rumpci.rump._busdma import memory_at
+from rumpci.rump._dmamem import memory_at
 from tests.needs import compiler
 from tests.qemu.needs import qemu
 from tests.rump.scene import Player

@@ -8,5 +8,5 @@ interrupts.py    pci_intr(9), pci_msi(9)
 dma.py           bus_dma(9)
 findings.py      what its drivers do wrong, and where
 libraries.py     which libraries there are, and in which order they load
-_hyper.pyx, _busdma.pyx, bus_space.c   the symbols that its libraries find
+_hyper.pyx, _busdma.pyx, _dmamem.pyx, bus_space.c   the symbols that its libraries find
 """

@@ -1,9 +1,10 @@
 # cython: language_level=3, boundscheck=False, wraparound=False
-"""bus_dma(9) of a rump kernel, in the place of its own: every map is a map of the seam.
+"""The maps of bus_dma(9) in a rump kernel, in the place of its own: each is a map of the seam.
 
-Maps and memory are made, loaded and freed in dma.py, with the rules of rumpci.bus_dma; sync is
-here, without Python.  Chains of mbufs and uios are walked by libpci's own functions, which ask
+They are made, loaded and unloaded in dma.py, with the rules of rumpci.bus_dma; sync is here,
+without Python.  Chains of mbufs and uios are walked by libpci's own functions, which ask
 rumpcomp_pci_virt_to_mach for each piece: so nothing here knows what an mbuf looks like.
+Memory and tags are in _dmamem.pyx.
 """
 
 from cpython.ref cimport PyObject, Py_INCREF, Py_DECREF
@@ -14,11 +15,11 @@ cdef extern from "sticky.h":
     void hyper_stick() noexcept nogil
 
 cdef extern from "hyper.h":
+    struct hyper_segment:
+        unsigned long ds_addr, ds_len, ds_vacookie, ds_sizecookie
     void *HYPER_CALLER() noexcept nogil
 
 cdef extern from "busdma.h":
-    struct hyper_segment:
-        unsigned long ds_addr, ds_len, ds_vacookie, ds_sizecookie
     struct hyper_map:
         unsigned long _dm_size
         int _dm_segcnt
@@ -95,16 +96,16 @@ def bind(addresses):
 def mark_at(uintptr_t mark):
     """Where _hyper.pyx wants to find whether `settle` has anything to do; `settle` itself."""
     hyper_mark(<int *>mark)
-    return <uintptr_t>&_settle
+    return <uintptr_t>&settle_now
 
 
 def settle():
     """Unload what was left."""
     with nogil:
-        _settle()
+        settle_now()
 
 
-cdef void _settle() noexcept nogil:
+cdef void settle_now() noexcept nogil:
     if hyper_peek() != NULL:
         hyper_lock()
         _end(hyper_leave(NULL))
@@ -119,7 +120,7 @@ cdef void _end(hyper_shadow *left) noexcept nogil:
         try:
             (<object>left.owner).unload(0)
         except BaseException as error:
-            _failed(error, NULL)
+            failed(error, NULL)
 
 
 cdef bint _again(hyper_shadow *shadow, const hyper_segment *pieces, size_t count,
@@ -137,12 +138,20 @@ cdef bint _again(hyper_shadow *shadow, const hyper_segment *pieces, size_t count
     return done
 
 
+cdef void note_mapped(void *start, size_t size) noexcept nogil:
+    hyper_note_range(<uintptr_t>start, <uintptr_t>start + size)
+
+
+cdef void note_unmapped(void *start) noexcept nogil:
+    hyper_note_range(<uintptr_t>start, 0)
+
+
 def share(uintptr_t base, uint64_t bus, uintptr_t size):
     """--dma=shared: what is of these bytes of this process need not be asked for (heap.py)."""
     _heap.base, _heap.bus, _heap.size = base, bus, size
 
 
-cdef int _failed(error, void *caller):
+cdef int failed(object error, void *caller) noexcept:
     try:
         return _dma.errno_of(error, <uintptr_t>caller)
     except BaseException:  # nobody to tell
@@ -156,7 +165,7 @@ cdef public int rumpns_bus_dmamap_create(void *tag, unsigned long size, int nseg
                                          hyper_map **mapp) noexcept nogil:
     cdef void *caller = HYPER_CALLER()
     cdef hyper_shadow *shadow = NULL
-    _settle()
+    settle_now()
     hyper_stick()
     with gil:
         try:
@@ -166,7 +175,7 @@ cdef public int rumpns_bus_dmamap_create(void *tag, unsigned long size, int nseg
                 owner.destroy()
                 return ENOMEM
         except BaseException as error:
-            return _failed(error, caller)
+            return failed(error, caller)
         Py_INCREF(owner)
         shadow.owner = <void *>owner
     shadow.map._dm_size, shadow.map._dm_segcnt = size, nsegments
@@ -179,14 +188,14 @@ cdef public int rumpns_bus_dmamap_create(void *tag, unsigned long size, int nseg
 cdef public void rumpns_bus_dmamap_destroy(void *tag, hyper_map *map) noexcept nogil:
     cdef void *caller = HYPER_CALLER()
     cdef hyper_shadow *shadow = hyper_shadow_of(map)
-    _settle()
+    settle_now()
     hyper_stick()
     with gil:
         owner = <object>shadow.owner
         try:
             owner.destroy()
         except BaseException as error:
-            _failed(error, caller)
+            failed(error, caller)
         Py_DECREF(owner)
     free(shadow.copies)
     free(shadow)
@@ -226,6 +235,19 @@ cdef int _walk(LoadMbuf walk, void *tag, hyper_map *map, void *chain, int flags,
     return _load(map, own.dm_segs, own.dm_nsegs, flags, caller)
 
 
+cdef public unsigned long rumpcomp_pci_virt_to_mach(void *va) noexcept nogil:
+    cdef void *caller = HYPER_CALLER()
+    if hyper_walking(-1):
+        return <unsigned long>va
+    hyper_stick()
+    with gil:
+        try:
+            return _dma.virt_to_mach(<uintptr_t>va)
+        except BaseException as error:
+            failed(error, caller)
+    return <unsigned long>-1
+
+
 cdef int _load(hyper_map *map, const hyper_segment *pieces, size_t count, int flags,
                void *caller) noexcept nogil:
     cdef hyper_shadow *shadow = hyper_shadow_of(map)
@@ -256,7 +278,7 @@ cdef int _load(hyper_map *map, const hyper_segment *pieces, size_t count, int fl
             _show(shadow, owner, segments)
             return 0
         except BaseException as failure:
-            return _failed(failure, caller)
+            return failed(failure, caller)
 
 
 cdef int _show(hyper_shadow *shadow, owner, list segments) except -1:
@@ -294,7 +316,7 @@ cdef public int rumpns_bus_dmamap_load_raw(void *tag, hyper_map *map, hyper_segm
     cdef void *caller = HYPER_CALLER()
     cdef hyper_shadow *shadow = hyper_shadow_of(map)
     cdef int i
-    _settle()
+    settle_now()
     shadow.bounce = NULL
     hyper_stick()
     with gil:
@@ -307,7 +329,7 @@ cdef public int rumpns_bus_dmamap_load_raw(void *tag, hyper_map *map, hyper_segm
             _show(shadow, owner, segments)
             return 0
         except BaseException as error:
-            return _failed(error, caller)
+            return failed(error, caller)
 
 
 cdef public void rumpns_bus_dmamap_unload(void *tag, hyper_map *map) noexcept nogil:
@@ -326,20 +348,20 @@ cdef public void rumpns_bus_dmamap_unload(void *tag, hyper_map *map) noexcept no
         _end(hyper_leave(shadow))
         hyper_unlock()
         return
-    _settle()
+    settle_now()
     hyper_stick()
     with gil:
         try:
             (<object>shadow.owner).unload(<uintptr_t>caller)
         except BaseException as error:
-            _failed(error, caller)
+            failed(error, caller)
 
 
 cdef public void rumpns_bus_dmamap_sync(void *tag, hyper_map *map, unsigned long offset,
                                         unsigned long length, int ops) noexcept nogil:
     cdef hyper_shadow *shadow = hyper_shadow_of(map)
     cdef const char *wrong = hyper_sync_wrong(shadow, offset, length, ops)
-    _settle()
+    settle_now()
     if wrong != NULL:
         _wrong(shadow, wrong, offset, length, ops, HYPER_CALLER())
         if offset > map.dm_mapsize:
@@ -362,141 +384,4 @@ cdef void _wrong(hyper_shadow *shadow, const char *why, unsigned long offset, un
                 owner.widen()
                 shadow.copying, shadow.announced = owner.copying, owner.announced
         except BaseException as error:
-            _failed(error, caller)
-
-
-# ---- memory ----------------------------------------------------------------------------------
-
-cdef public int rumpns_bus_dmamem_alloc(void *tag, unsigned long size, unsigned long alignment,
-                                        unsigned long boundary, hyper_segment *segs, int nsegs,
-                                        int *rsegs, int flags) noexcept nogil:
-    cdef void *caller = HYPER_CALLER()
-    _settle()
-    hyper_stick()
-    with gil:
-        try:
-            got = _dma.alloc(<uintptr_t>tag, size, alignment, boundary, nsegs, flags)
-            for i, (address, length, cookie) in enumerate(got):
-                segs[i].ds_addr, segs[i].ds_len = address, length
-                segs[i].ds_vacookie, segs[i].ds_sizecookie = cookie, size
-            rsegs[0] = len(got)
-            return 0
-        except BaseException as error:
-            return _failed(error, caller)
-
-
-cdef public void rumpns_bus_dmamem_free(void *tag, hyper_segment *segs, int nsegs) noexcept nogil:
-    cdef void *caller = HYPER_CALLER()
-    _settle()
-    hyper_stick()
-    with gil:
-        try:
-            _dma.free(segs[0].ds_vacookie if nsegs else 0)
-        except BaseException as error:
-            _failed(error, caller)
-
-
-cdef public int rumpns_bus_dmamem_map(void *tag, hyper_segment *segs, int nsegs, size_t size,
-                                      void **kva, int flags) noexcept nogil:
-    cdef void *caller = HYPER_CALLER()
-    _settle()
-    hyper_stick()
-    with gil:
-        try:
-            kva[0] = <void *><uintptr_t>_dma.map(segs[0].ds_vacookie if nsegs else 0, size)
-        except BaseException as error:
-            return _failed(error, caller)
-    hyper_note_range(<uintptr_t>kva[0], <uintptr_t>kva[0] + size)
-    return 0
-
-
-cdef public void rumpns_bus_dmamem_unmap(void *tag, void *kva, size_t size) noexcept nogil:
-    cdef void *caller = HYPER_CALLER()
-    _settle()
-    hyper_note_range(<uintptr_t>kva, 0)
-    hyper_stick()
-    with gil:
-        try:
-            _dma.unmap(<uintptr_t>kva, size)
-        except BaseException as error:
-            _failed(error, caller)
-
-
-cdef public long rumpns_bus_dmamem_mmap(void *tag, hyper_segment *segs, int nsegs, long offset,
-                                        int prot, int flags) noexcept nogil:
-    return -1  # no process of the rump kernel's has an address space to map it into
-
-
-cdef public int rumpns_bus_dmatag_subregion(void *tag, unsigned long low, unsigned long high,
-                                            void **to, int flags) noexcept nogil:
-    cdef void *caller = HYPER_CALLER()
-    _settle()
-    hyper_stick()
-    with gil:
-        try:
-            to[0] = <void *><uintptr_t>_dma.subregion(<uintptr_t>tag, low, high, flags)
-            return 0
-        except BaseException as error:
-            return _failed(error, caller)
-
-
-cdef public void rumpns_bus_dmatag_destroy(void *tag) noexcept nogil:
-    pass  # tags are few, and live as long as the rump kernel
-
-
-# ---- what a bus_dma(9) that is not ours would ask for --------------------------------------------
-
-cdef public int rumpcomp_pci_dmalloc(size_t size, size_t alignment, unsigned long *pa,
-                                     unsigned long *va) noexcept nogil:
-    cdef void *caller = HYPER_CALLER()
-    hyper_stick()
-    with gil:
-        try:
-            pa[0], va[0] = _dma.dmalloc(size, alignment)
-            return 0
-        except BaseException as error:
-            return _failed(error, caller)
-
-
-cdef public void rumpcomp_pci_dmafree(unsigned long va, size_t size) noexcept nogil:
-    cdef void *caller = HYPER_CALLER()
-    hyper_stick()
-    with gil:
-        try:
-            _dma.dmafree(va)
-        except BaseException as error:
-            _failed(error, caller)
-
-
-cdef struct dmaseg:
-    unsigned long ds_pa, ds_len, ds_vacookie
-
-
-cdef public int rumpcomp_pci_dmamem_map(dmaseg *segs, size_t nsegs, size_t size,
-                                        void **kva) noexcept nogil:
-    if nsegs != 1:
-        return EINVAL  # dmalloc gives one
-    kva[0] = <void *>segs[0].ds_vacookie
-    return 0
-
-
-cdef public unsigned long rumpcomp_pci_virt_to_mach(void *va) noexcept nogil:
-    cdef void *caller = HYPER_CALLER()
-    if hyper_walking(-1):
-        return <unsigned long>va
-    hyper_stick()
-    with gil:
-        try:
-            return _dma.virt_to_mach(<uintptr_t>va)
-        except BaseException as error:
-            _failed(error, caller)
-    return <unsigned long>-1
-
-
-cdef extern from "Python.h":
-    object PyMemoryView_FromMemory(char *, Py_ssize_t, int)
-
-
-def memory_at(uintptr_t address, Py_ssize_t size):
-    """`size` bytes of this process from `address` on: whose they are is the caller's business."""
-    return PyMemoryView_FromMemory(<char *>address, size, 0x200)
+            failed(error, caller)

@@ -11,9 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-struct hyper_segment {
-	unsigned long ds_addr, ds_len, ds_vacookie, ds_sizecookie;
-};
+#include "hyper.h"
 
 struct hyper_map {
 	unsigned long _dm_size;

@@ -21,7 +21,7 @@ from rumpci.bus_dma.tag import DmaRoot
 from rumpci.errors import BadDma, TooManySegments
 from rumpci.host import Address
 from rumpci.host_dma import ADDRESS_MAX, Direction, DmaMap, DmaMemory, MapSpec, MemorySpec, Piece
-from rumpci.rump._busdma import memory_at
+from rumpci.rump._dmamem import memory_at
 from rumpci.rump.findings import Findings
 from rumpci.rump.functions import Functions, Held
 

@@ -52,6 +52,11 @@ hyper_is_handle(uint64_t handle)
 	return handle >> 56 == HYPER_MAGIC;
 }
 
+/* bus_dma_segment_t (sys/rump/include/sys/bus.h). */
+struct hyper_segment {
+	unsigned long ds_addr, ds_len, ds_vacookie, ds_sizecookie;
+};
+
 /* Who called the function that says this. */
 #define HYPER_CALLER() __builtin_return_address(0)
 

@@ -1,4 +1,4 @@
-"""What the libraries of a rump kernel ask for.  `_hyper.pyx` and `_busdma.pyx` call this object.
+"""What the libraries of a rump kernel ask for.  `_hyper.pyx` calls this object.
 
 It may be called by any thread of the rump kernel, holding a CPU of it and perhaps its locks: so
 nothing here calls the rump kernel.  What fails is told to `findings`.

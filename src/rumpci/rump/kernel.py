@@ -17,7 +17,7 @@ from typing import Any, Self
 
 from rumpci.errors import DriverAttachError, DriverLoadError, NotSupported
 from rumpci.host import Address, Host
-from rumpci.rump import _busdma, _heap, _hyper, heap
+from rumpci.rump import _busdma, _dmamem, _heap, _hyper, heap
 from rumpci.rump.findings import Finding, Findings
 from rumpci.rump.hypercalls import Hypercalls
 from rumpci.rump.libraries import BASE, PCI, Libraries
@@ -115,8 +115,8 @@ class Kernel:
         """Load libraries; ours come after those that every rump kernel has, before all others."""
         for name in order:
             if name not in BASE:
-                self._promote(_hyper)
-                self._promote(_busdma)
+                for ours in (_hyper, _busdma, _dmamem):
+                    self._promote(ours)
             self._loaded[name] = self._open(name)
 
     def _promote(self, module: ModuleType) -> None:
@@ -156,6 +156,7 @@ class Kernel:
         hypercalls.dma.errno_of, hypercalls.dma.current = hypercalls.errno_of, hypercalls.current
         _hyper.serve(hypercalls)
         _busdma.serve(hypercalls.dma)
+        _dmamem.serve(hypercalls.dma)
 
     def _boot(self, server: str | None) -> None:
         os.environ.setdefault("RUMP_VERBOSE", "1")
