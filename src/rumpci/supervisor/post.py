@@ -70,7 +70,7 @@ class Post:
         self._kept: dict[str, Any] = {}
         self._next: Keeper | None = None
         self._noticed: float | None = None  # the save that the child comes from
-        self._saves = self._watched()
+        self._saves = self._watched(process.since)
         self.keeper: Keeper | None = self._keep(process)
 
     def begin(self) -> None:
@@ -198,10 +198,10 @@ class Post:
 
     # ---- a saved file ----------------------------------------------------------------------
 
-    def _watched(self) -> Saves | None:
+    def _watched(self, since: int) -> Saves | None:
         plan = self._crew.plan
         files = replace(plan.work, names=[self.name]).files
-        return Saves(files) if plan.reload and files else None
+        return Saves(files, since) if plan.reload and files else None
 
     def _saved(self) -> None:
         """Something was saved: load it."""

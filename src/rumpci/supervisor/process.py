@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from typing import Any
 
 from rumpci.errors import DriverError
@@ -23,8 +24,9 @@ _GRACE_SECONDS = 5.0
 class Process:
     """A child that is started at once, and waits for the host.  Raises DriverError (EIO).
 
-    `bus` is the guard's end of its connection, `told` ours of the conversation about it.
-    `module` is what it runs; what it prints goes to the descriptor `stdout`, if one is given.
+    `bus` is the guard's end of its connection, `told` ours of the conversation about it, `since`
+    when it was started (time.time_ns).  `module` is what it runs; what it prints goes to the
+    descriptor `stdout`, if one is given.
     """
 
     def __init__(
@@ -43,6 +45,7 @@ class Process:
             self.beat = Beat(page)
             ours.callback(self.beat.close)
             fds = (bus.fileno(), told.fileno(), self._crash, page)
+            self.since = time.time_ns()
             self._popen = _spawn(module, fds, user, stdout)
             ours.callback(self._end)
             self.pidfd = _file(ours, os.pidfd_open(self._popen.pid))

@@ -5,10 +5,10 @@ Directories, because most editors save by renaming a new file over the old one.
 
 from __future__ import annotations
 
-import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterable
+from itertools import chain
 from pathlib import Path
 
 _DEBOUNCE_MS, _STEP_MS, _TURN_MS = 200, 20, 200
@@ -17,14 +17,15 @@ _DEBOUNCE_MS, _STEP_MS, _TURN_MS = 200, 20, 200
 class Saves:
     """Watches `files`, and what else `also` says, until it is closed.
 
-    `tell` is called, in the thread that watches, whenever something was saved.
+    What counts are saves `since` then (time.time_ns); `tell` is called, in the thread that
+    watches, whenever there was one.
     """
 
-    def __init__(self, files: Iterable[Path]) -> None:
+    def __init__(self, files: Iterable[Path], since: int) -> None:
         self._own = {file.resolve() for file in files}
         self._also: set[Path] | None = None
         self._directories = {file.parent for file in self._own}
-        self._stamps = self._look()
+        self._since = since
         self._lock = threading.Lock()
         self._saved: float | None = None
         self.tell: Callable[[], None] = _nobody
@@ -56,22 +57,26 @@ class Saves:
             stop_event=self._stop, yield_on_timeout=True, recursive=False,
             watch_filter=lambda change, path: change != deleted and self._counts(Path(path)),
         ):  # fmt: skip
-            if changes or (first and self._look() != self._stamps):
+            if changes or (first and self._saved_before()):
                 self._note()
             first = False
+
+    def _saved_before(self) -> bool:
+        """Whether what counts was saved before the watch began, which nobody else would see."""
+        there = chain.from_iterable(at.glob("*.py") for at in self._directories)
+        return any(self._counts(file) and self._is_new(file) for file in there)
+
+    def _is_new(self, file: Path) -> bool:
+        """By when the inode changed: of a file that was moved here, the time of writing is old."""
+        try:
+            return file.stat().st_ctime_ns >= self._since
+        except OSError:
+            return False
 
     def _counts(self, path: Path) -> bool:
         if path.suffix != ".py" or path.parent not in self._directories:
             return False
         return path in self._own or self._also is None or path in self._also
-
-    def _look(self) -> dict[Path, int]:
-        """What changes with a save; before the watch begins nobody else would see one."""
-        found = {}
-        for file in self._own:
-            with contextlib.suppress(OSError):
-                found[file] = file.stat().st_mtime_ns
-        return found
 
     def _note(self) -> None:
         with self._lock:
