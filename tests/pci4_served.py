@@ -19,8 +19,8 @@ CHILD = """
 import contextlib, signal, sys, threading
 from rumpci.hosts import open_host
 from rumpci.pci4.server import Server
-signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
 with contextlib.closing(open_host(sys.argv[1])) as guard, Server(guard, sys.argv[2]) as server:
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})  # not in QEMU, which would wait
     loop = threading.Thread(target=server.run)
     loop.start()
     print(flush=True)

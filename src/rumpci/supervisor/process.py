@@ -18,7 +18,6 @@ from rumpci.supervisor.failure import is_ours
 from rumpci.supervisor.isolate import User, giving_up
 
 _CRASH_MOST = 8192
-_GRACE_SECONDS = 5.0
 
 
 class Process:
